@@ -1,1 +1,4 @@
 //! runner-secrets.
+
+pub mod name;
+pub mod secret;

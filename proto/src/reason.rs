@@ -57,9 +57,7 @@ impl Reason {
     /// The reason of that name.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|reason| reason.row().name == name)
+        Some(TABLE.iter().find(|row| row.name == name)?.reason)
     }
 
     /// The name on the wire.
@@ -227,6 +225,8 @@ pub const TABLE: [Row; 20] = [
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write as _;
+
     use super::{Reason, TABLE};
 
     /// Pipelines match these names and numbers (`retry: exit_codes`), dashboards the names.
@@ -258,7 +258,7 @@ CONFIG_INVALID - 78
         let mut table = String::new();
         for row in TABLE {
             let code = row.code.map_or("-".to_owned(), |code| format!("{code:?}"));
-            table.push_str(&format!("{} {code} {}\n", row.name, row.exit));
+            let _ = writeln!(table, "{} {code} {}", row.name, row.exit);
         }
         assert_eq!(table, PINNED);
     }
