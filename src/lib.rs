@@ -1,4 +1,6 @@
 //! runner-secrets.
 
+#[cfg(feature = "daemon")]
+pub mod config;
 pub mod name;
 pub mod secret;

@@ -1,0 +1,3 @@
+//! The checked configuration.
+
+pub(crate) mod raw;
