@@ -2,5 +2,6 @@
 
 #[cfg(feature = "daemon")]
 pub mod config;
+pub mod files;
 pub mod name;
 pub mod secret;
