@@ -10,7 +10,7 @@ mod key_vault;
 mod retry;
 mod wire;
 
-use std::{collections::HashMap, hash::Hash, path::PathBuf, sync::Arc};
+use std::{collections::HashMap, fmt, hash::Hash, path::PathBuf, sync::Arc};
 
 use azure_core::{
     cloud::{CloudConfiguration, CustomConfiguration},
@@ -34,9 +34,24 @@ pub struct Settings {
     /// The cloud.
     pub cloud: Cloud,
     /// Certificates to trust besides the system's, as PEM.
-    pub ca: Option<(PathBuf, Vec<u8>)>,
+    pub ca: Option<Ca>,
     /// The proxy for everything that goes to Azure; otherwise the usual variables decide.
     pub proxy: Option<Url>,
+}
+
+/// A file of certificates, read when the configuration was.
+#[derive(Clone)]
+pub struct Ca {
+    /// Where it is.
+    pub path: PathBuf,
+    /// What was in it.
+    pub pem: Vec<u8>,
+}
+
+impl fmt::Debug for Ca {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.path.fmt(f)
+    }
 }
 
 /// The HTTP client could not be set up.
@@ -78,7 +93,6 @@ impl Azure {
             retry: RetryOptions::none(),
             user_agent: UserAgentOptions {
                 application_id: Some("runner-secrets".to_owned()),
-                ..UserAgentOptions::default()
             },
             ..ClientOptions::default()
         }
@@ -152,7 +166,7 @@ fn http(settings: &Settings) -> Result<reqwest::Client, SetUpError> {
         .connect_timeout(wire::CONNECT_TIMEOUT)
         .timeout(wire::REQUEST_TIMEOUT)
         .redirect(reqwest::redirect::Policy::none());
-    if let Some((path, pem)) = &settings.ca {
+    if let Some(Ca { path, pem }) = &settings.ca {
         let certificates = reqwest::Certificate::from_pem_bundle(pem).unwrap_or_default();
         if certificates.is_empty() {
             return Err(SetUpError::Ca(path.clone()));

@@ -31,7 +31,7 @@ pub enum Error {
         waiting: &'static str,
     },
     /// Entra refused the ID token.
-    #[error("Microsoft Entra ID refused the job's ID token for {variable}{}", code(.aadsts))]
+    #[error("Microsoft Entra ID refused the job's ID token for {variable}{}", code(*.aadsts))]
     ExchangeRefused {
         /// The first variable that needed the token.
         variable: VariableName,
@@ -112,7 +112,7 @@ pub enum Error {
         detail: Detail,
     },
     /// Key Vault refused the read.
-    #[error("{variable}: Key Vault does not let this job's identity read {secret}{}", inner_code(.code))]
+    #[error("{variable}: Key Vault does not let this job's identity read {secret}{}", inner_code(.code.as_deref()))]
     VaultForbidden {
         /// For which variable.
         variable: VariableName,
@@ -222,11 +222,10 @@ impl fmt::Display for Service {
     }
 }
 
-fn code(aadsts: &Option<u64>) -> String {
+fn code(aadsts: Option<u64>) -> String {
     aadsts.map_or(String::new(), |code| format!(" (AADSTS{code})"))
 }
 
-fn inner_code(code: &Option<String>) -> String {
-    code.as_ref()
-        .map_or(String::new(), |code| format!(" ({code})"))
+fn inner_code(code: Option<&str>) -> String {
+    code.map_or(String::new(), |code| format!(" ({code})"))
 }

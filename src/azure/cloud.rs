@@ -131,10 +131,10 @@ impl Cloud {
                 .and_then(|label| label.strip_suffix('.'))
                 .is_some_and(is_vault_name)
         };
-        if port.is_none() {
-            if let Some(suffix) = self.vault_suffixes.iter().find(under) {
-                return Some(suffix);
-            }
+        if port.is_none()
+            && let Some(suffix) = self.vault_suffixes.iter().find(under)
+        {
+            return Some(suffix);
         }
         let place = port.map_or(host.to_owned(), |port| format!("{host}:{port}"));
         let listed = self.vault_hosts.contains(&place);
