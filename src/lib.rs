@@ -1,5 +1,6 @@
 //! runner-secrets.
 
+pub mod client;
 #[cfg(feature = "daemon")]
 pub mod config;
 pub mod files;
