@@ -1,5 +1,6 @@
 //! runner-secrets.
 
+pub mod client;
 #[cfg(feature = "daemon")]
 pub mod azure;
 #[cfg(feature = "daemon")]

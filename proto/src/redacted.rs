@@ -12,6 +12,7 @@ impl fmt::Debug for ResolveRequest {
         f.debug_struct("ResolveRequest")
             .field("id_token", &REDACTED)
             .field("secrets", &self.secrets)
+            .field("owner_pid", &self.owner_pid)
             .finish()
     }
 }
@@ -77,6 +78,7 @@ mod tests {
         let request = ResolveRequest {
             id_token: canary.into(),
             secrets: [("A".to_owned(), secret)].into(),
+            owner_pid: 0,
         };
         let variable = Variable {
             content: Some(Content::Value(canary.into())),
