@@ -12,6 +12,10 @@ pub struct ResolveRequest {
         ::prost::alloc::string::String,
         Secret,
     >,
+    /// Optional: the process whose end ends the lease. It must be an ancestor of the caller with the
+    /// same uid.
+    #[prost(int32, tag = "3")]
+    pub owner_pid: i32,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 #[prost(skip_debug)]
