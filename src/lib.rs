@@ -1,8 +1,8 @@
 //! runner-secrets.
 
-pub mod client;
 #[cfg(feature = "daemon")]
 pub mod azure;
+pub mod client;
 #[cfg(feature = "daemon")]
 pub mod config;
 #[cfg(feature = "daemon")]
