@@ -200,9 +200,10 @@ impl Stage {
         let in_memory = runner_secrets::files::Base::open(memory)
             .and_then(|base| base.is_memory_backed())
             .unwrap_or(false);
-        let directory = match in_memory {
-            true => tempfile::tempdir_in(memory)?,
-            false => tempfile::tempdir()?,
+        let directory = if in_memory {
+            tempfile::tempdir_in(memory)?
+        } else {
+            tempfile::tempdir()?
         };
         let leases = directory.path().join("leases");
         fs::create_dir(&leases)?;

@@ -83,6 +83,8 @@ pub struct Files {
     pub mode: u32,
     /// The longest that files stay.
     pub max_ttl: Duration,
+    /// How long files stay after the process that owns them ended.
+    pub owner_grace: Duration,
 }
 
 /// For jobs that name none.

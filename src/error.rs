@@ -31,7 +31,7 @@ pub enum Error {
         waiting: &'static str,
     },
     /// Entra refused the ID token.
-    #[error("Microsoft Entra ID refused the job's ID token for {variable}{}", code(*.aadsts))]
+    #[error("{variable}: Microsoft Entra ID refused the job's ID token{}; check that the application has a federated credential with exactly this token's issuer, subject and audience", code(*.aadsts))]
     ExchangeRefused {
         /// The first variable that needed the token.
         variable: VariableName,

@@ -8,6 +8,8 @@
 
 #[cfg(feature = "daemon")]
 pub mod lease;
+#[cfg(feature = "daemon")]
+pub mod owner;
 
 use std::{
     fmt::Write as _,

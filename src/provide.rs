@@ -16,7 +16,8 @@ use crate::{
     error::Error,
     files::{
         Base,
-        lease::{Leases, Owner},
+        lease::{Holder, Leases, Terms},
+        owner::{self, Owner},
     },
     name::VariableName,
     secret::{IdToken, SecretValue},
@@ -29,6 +30,10 @@ use crate::{
 pub struct Call {
     /// The user of the calling process.
     pub uid: u32,
+    /// The calling process, where the system tells it.
+    pub pid: Option<i32>,
+    /// The process whose end ends the lease, where the caller names one.
+    pub owner_pid: Option<i32>,
     /// What is asked for; never empty.
     pub wanted: Vec<Wanted>,
     /// How the job gets it.
@@ -87,7 +92,7 @@ pub struct Provider<V> {
     /// Where files are written; `None` where every listener delivers inline.
     pub files: Option<Place>,
     /// Whose files they are, and for how long.
-    pub leases: Leases,
+    pub leases: Arc<Leases>,
 }
 
 /// Where files are written.
@@ -99,6 +104,34 @@ pub struct Place {
     pub mode: u32,
     /// The longest that they stay.
     pub max_ttl: Duration,
+    /// How long they stay after the process that owns them.
+    pub owner_grace: Duration,
+}
+
+impl Place {
+    /// The process that the lease ends with, and how long after that: at once where it is the
+    /// client itself, which cannot come back for the files.
+    fn owner(&self, call: &Call) -> Result<Option<(Owner, Duration)>, Error> {
+        let (Some(owner_pid), Some(pid)) = (call.owner_pid, call.pid) else {
+            return Ok(None);
+        };
+        let grace = if owner_pid == pid {
+            Duration::ZERO
+        } else {
+            self.owner_grace
+        };
+        match Owner::of(owner_pid, pid, call.uid) {
+            Ok(owner) => Ok(Some((owner, grace))),
+            Err(owner::Error::Unknown(error)) => {
+                tracing::warn!(owner_pid, %error, "the lease ends by time only");
+                Ok(None)
+            }
+            Err(error) => Err(Error::RequestInvalid {
+                field: "owner_pid".to_owned(),
+                problem: error.to_string(),
+            }),
+        }
+    }
 }
 
 impl<V: Vault> Provider<V> {
@@ -106,14 +139,15 @@ impl<V: Vault> Provider<V> {
     pub async fn provide(&self, call: &Call) -> Result<Provided, Error> {
         let job = identify(&call.wanted)?;
         let grants = self.grant(&call.wanted, &job)?;
+        let place = self.place(call, &job)?;
         let fetched = self.vault.fetch(&grants, call.deadline).await?;
-        self.hand_over(call, &job, &grants, fetched)
+        self.hand_over(place, &grants, fetched)
     }
 
     /// Deletes the files of a lease now. One that is gone is a success.
     pub fn release(&self, lease: &str, uid: u32, token: &IdToken) -> Result<(), Error> {
         let job = read(token, || "id_token".to_owned())?;
-        let ended = self.leases.release(lease, &job.owner(uid))?;
+        let ended = self.leases.release(lease, &job.holder(uid))?;
         tracing::info!(ended, job_id = job.job_id, "released");
         Ok(())
     }
@@ -154,17 +188,31 @@ impl<V: Vault> Provider<V> {
         wanted.iter().map(grant).collect()
     }
 
+    /// Where the files will be and how long they will live; `None` where there will be none.
+    fn place(&self, call: &Call, job: &Unverified) -> Result<Option<(&Place, Terms)>, Error> {
+        let to_write = call.wanted.iter().any(|wanted| wanted.file);
+        if call.delivery != Delivery::Files || !to_write {
+            return Ok(None);
+        }
+        let what = "files are to be delivered and there is no place for them";
+        let place = self.files.as_ref().ok_or(Error::Bug { what })?;
+        let token_left = job.expires_at.duration_since(SystemTime::now());
+        let left = token_left.unwrap_or_default().min(place.max_ttl);
+        let terms = Terms {
+            holder: job.holder(call.uid),
+            until: Instant::now() + left,
+            owner: place.owner(call)?,
+        };
+        Ok(Some((place, terms)))
+    }
+
     fn hand_over(
         &self,
-        call: &Call,
-        job: &Unverified,
+        place: Option<(&Place, Terms)>,
         grants: &[Grant],
         fetched: Vec<Fetched>,
     ) -> Result<Provided, Error> {
-        let mut provided = Provided {
-            lease: None,
-            variables: BTreeMap::new(),
-        };
+        let mut variables = BTreeMap::new();
         for (grant, fetched) in grants.iter().zip(fetched) {
             let variable = Variable {
                 file: grant.file,
@@ -172,23 +220,20 @@ impl<V: Vault> Provider<V> {
                 version: fetched.version,
                 warnings: fetched.warnings,
             };
-            provided.variables.insert(grant.variable.clone(), variable);
+            variables.insert(grant.variable.clone(), variable);
         }
-        let to_write = provided.variables.values().any(|variable| variable.file);
-        if call.delivery == Delivery::Files && to_write {
-            let what = "files are to be delivered and there is no place for them";
-            let place = self.files.as_ref().ok_or(Error::Bug { what })?;
-            provided.lease = Some(self.materialise(place, call, job, &mut provided.variables)?);
-        }
-        Ok(provided)
+        let lease = match place {
+            Some((place, terms)) => Some(self.materialise(place, terms, &mut variables)?),
+            None => None,
+        };
+        Ok(Provided { lease, variables })
     }
 
     /// Writes the file variables' values and puts the paths in their place.
     fn materialise(
         &self,
         place: &Place,
-        call: &Call,
-        job: &Unverified,
+        terms: Terms,
         variables: &mut BTreeMap<VariableName, Variable>,
     ) -> Result<Lease, Error> {
         let values = variables
@@ -204,14 +249,14 @@ impl<V: Vault> Provider<V> {
         for (name, variable) in variables.iter_mut().filter(|(_, variable)| variable.file) {
             variable.content = Content::Path(files.path(name));
         }
-        let now = SystemTime::now();
-        let token_left = job.expires_at.duration_since(now).unwrap_or_default();
-        let left = token_left.min(place.max_ttl);
-        let until = Instant::now() + left;
-        let id = self.leases.grant(files, job.owner(call.uid), until);
+        let left = terms.until.saturating_duration_since(Instant::now());
+        let id = self
+            .leases
+            .grant(files, terms)
+            .map_err(Error::FilesFailed)?;
         Ok(Lease {
-            id: id.map_err(Error::FilesFailed)?,
-            until: now + left,
+            id,
+            until: SystemTime::now() + left,
         })
     }
 }
@@ -253,8 +298,8 @@ fn read(token: &IdToken, field: impl Fn() -> String) -> Result<Unverified, Error
 }
 
 impl Unverified {
-    fn owner(&self, uid: u32) -> Owner {
-        Owner {
+    fn holder(&self, uid: u32) -> Holder {
+        Holder {
             uid,
             issuer: self.issuer.clone(),
             project_id: self.project_id.clone(),

@@ -19,7 +19,7 @@ use tonic_reflection::server::v1::{ServerReflection, ServerReflectionServer};
 use crate::{
     azure::{self, Azure},
     config::{Config, Delivery},
-    files::{self, Base, lease::Leases},
+    files::{self, Base},
     provide::{Place, Provider},
     service::{Front, MOST_DECODED},
     socket::{self, Socket},
@@ -81,7 +81,7 @@ impl Daemon {
             vault,
             defaults: config.defaults.clone(),
             files,
-            leases: Leases::default(),
+            leases: Arc::default(),
         };
         Ok(Self {
             sockets: socket::open(&config.listeners)?,
@@ -165,6 +165,7 @@ fn place(config: &Config) -> Result<Place, Error> {
         base,
         mode: files.mode,
         max_ttl: files.max_ttl,
+        owner_grace: files.owner_grace,
     })
 }
 

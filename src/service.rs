@@ -81,6 +81,7 @@ impl<V: Vault> SecretsProvider for Front<V> {
 struct Arrival {
     request_id: String,
     uid: u32,
+    pid: Option<i32>,
     deadline: Instant,
 }
 
@@ -92,15 +93,16 @@ impl Arrival {
         let bug = |_| encode::status("", &Error::Bug { what });
         let request_id = format!("{:032x}", random.map_err(bug)?);
         let peer = request.extensions().get::<UdsConnectInfo>();
-        let uid = peer.and_then(|peer| Some(peer.peer_cred.as_ref()?.uid()));
+        let peer = peer.and_then(|peer| peer.peer_cred.as_ref());
         let problem = "the calling process cannot be told";
-        let uid =
-            uid.ok_or_else(|| encode::status(&request_id, &Error::CallerDenied { problem }))?;
+        let peer =
+            peer.ok_or_else(|| encode::status(&request_id, &Error::CallerDenied { problem }))?;
         let allowed = limits.request_timeout;
         let allowed = timeout(request).map_or(allowed, |asked| allowed.min(asked));
         Ok(Self {
             request_id,
-            uid,
+            uid: peer.uid(),
+            pid: peer.pid(),
             deadline: Instant::now() + allowed,
         })
     }

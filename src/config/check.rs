@@ -86,6 +86,8 @@ fn files(mut table: Table<'_>) -> Files {
         require_memory_backed: table.or("require_memory_backed", true),
         mode,
         max_ttl: table.or("max_ttl", DAY),
+        // after_script is another process than the script, and still needs the files.
+        owner_grace: table.or("owner_grace", Duration::from_secs(10 * 60)),
     }
 }
 

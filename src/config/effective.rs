@@ -31,6 +31,7 @@ impl Files {
             require_memory_backed = self.require_memory_backed,
             file_mode = format!("{:04o}", self.mode),
             max_ttl = %humantime::format_duration(self.max_ttl),
+            owner_grace = %humantime::format_duration(self.owner_grace),
             "configured: files"
         );
     }

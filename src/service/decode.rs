@@ -42,6 +42,8 @@ pub(super) fn call<V>(
         wanted.map(|(name, secret)| wanted_secret(&front.cloud, &mut tokens, &name, secret));
     Ok(Call {
         uid: arrival.uid,
+        pid: arrival.pid,
+        owner_pid: (request.owner_pid != 0).then_some(request.owner_pid),
         wanted: wanted.collect::<Result<_, _>>()?,
         delivery: front.delivery,
         deadline: arrival.deadline,
