@@ -76,7 +76,12 @@ pub async fn start(options: Options) -> Result<Emulator, Error> {
         .map_err(Error::io("make a temporary directory"))?;
     let ca_file = directory.path().join("ca.pem");
     std::fs::write(&ca_file, &tls.ca_pem).map_err(Error::io("write the CA file"))?;
-    let world = Arc::new(World::new(&state, port, tls.ca_pem)?);
+    let world = {
+        let state = state.clone();
+        // Making keys takes too long for a thread that has other tasks.
+        tokio::task::spawn_blocking(move || World::new(&state, port, tls.ca_pem)).await
+    };
+    let world = Arc::new(world.map_err(|_| Error::Crypto("keys"))??);
     let ready = Ready {
         ready: true,
         ca_file: ca_file.display().to_string(),
