@@ -76,7 +76,12 @@ pub async fn start(options: Options) -> Result<Emulator, Error> {
         .map_err(Error::io("make a temporary directory"))?;
     let ca_file = directory.path().join("ca.pem");
     std::fs::write(&ca_file, &tls.ca_pem).map_err(Error::io("write the CA file"))?;
-    let world = Arc::new(World::new(&state, port, tls.ca_pem)?);
+    let world = {
+        let state = state.clone();
+        // Making keys takes too long for a thread that has other tasks.
+        tokio::task::spawn_blocking(move || World::new(&state, port, tls.ca_pem)).await
+    };
+    let world = Arc::new(world.map_err(|_| Error::Crypto("keys"))??);
     let ready = Ready {
         ready: true,
         ca_file: ca_file.display().to_string(),
@@ -135,7 +140,10 @@ impl Emulator {
     }
 
     /// Stores a new version of a secret; a vault that does not exist comes into being.
-    #[must_use = "the version is part of the answer a client gets"]
+    #[expect(
+        clippy::must_use_candidate,
+        reason = "storing is the point; the version is only sometimes of interest"
+    )]
     pub fn put_secret(&self, vault: &str, name: &str, secret: NewSecret) -> SecretVersion {
         let now = self.world.clock.unix();
         self.world.vaults.put(vault, name, secret, now)

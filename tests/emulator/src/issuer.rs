@@ -12,7 +12,7 @@ use crate::call::Call;
 use crate::clock::Clock;
 use crate::error::Error;
 use crate::jwt;
-use crate::keys::SigningKey;
+use crate::keys::{Role, SigningKey};
 use crate::reply::Reply;
 use crate::shared::Shared;
 
@@ -92,9 +92,9 @@ impl Issuer {
         let current = Arc::clone(&self.keys.lock().current);
         let (key, kid) = match wanted.key {
             KeyChoice::Current => (Arc::clone(&current), current.kid.clone()),
-            KeyChoice::Wrong => (SigningKey::stranger()?, current.kid.clone()),
+            KeyChoice::Wrong => (SigningKey::shared(Role::Stranger)?, current.kid.clone()),
             KeyChoice::Unknown => {
-                let stranger = SigningKey::stranger()?;
+                let stranger = SigningKey::shared(Role::Stranger)?;
                 let kid = stranger.kid.clone();
                 (stranger, kid)
             }

@@ -1,8 +1,7 @@
 //! RSA keys: what the issuer and Entra sign with and publish.
 //!
 //! Keys are made at start and never leave the process. Making one takes a noticeable part of a
-//! second, so a key that has no secret to keep apart (one that only has to be *wrong*) is made
-//! once for the whole process.
+//! second, so keys that need not differ between emulators are made once for the whole process.
 
 use std::sync::{Arc, OnceLock};
 
@@ -15,6 +14,17 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
 use crate::error::Error;
+
+/// What a key is for that emulators may share.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Role {
+    /// Entra signs access tokens with it.
+    Entra,
+    /// GitLab publishes it next to the one it signs ID tokens with.
+    Second,
+    /// Nobody publishes it.
+    Stranger,
+}
 
 /// A key pair with the identifier it is published under.
 #[derive(Debug)]
@@ -37,14 +47,20 @@ impl SigningKey {
         Ok(key)
     }
 
-    /// A key that nobody publishes, the same for the whole process.
-    pub(crate) fn stranger() -> Result<Arc<Self>, Error> {
-        static STRANGER: OnceLock<Arc<SigningKey>> = OnceLock::new();
-        if let Some(key) = STRANGER.get() {
+    /// The key of a role, the same in every emulator of this process.
+    pub(crate) fn shared(role: Role) -> Result<Arc<Self>, Error> {
+        static KEYS: [OnceLock<Arc<SigningKey>>; 3] = [const { OnceLock::new() }; 3];
+        let [entra, second, stranger] = &KEYS;
+        let slot = match role {
+            Role::Entra => entra,
+            Role::Second => second,
+            Role::Stranger => stranger,
+        };
+        if let Some(key) = slot.get() {
             return Ok(Arc::clone(key));
         }
         let key = Arc::new(Self::generate()?);
-        Ok(Arc::clone(STRANGER.get_or_init(|| key)))
+        Ok(Arc::clone(slot.get_or_init(|| key)))
     }
 
     /// RS256 over `message`.

@@ -2,10 +2,10 @@
 //! the GitLab issuer that signs its ID token, the Microsoft Entra endpoint that exchanges it, and
 //! the Azure Key Vault that answers the access token with a value.
 //!
-//! One TLS listener ([`server`]) finds the service by host name and hands it a [`call`]; the
-//! service answers with a [`reply`]. Services decide by the same rules as the real ones and share
-//! one [`world`]. [`faults`] come between the two, [`requests`] remembers what was asked,
-//! [`proxy`] leads unmodified clients here, and [`control`] changes all of it at run time.
+//! One TLS listener (`server`) finds the service by host name and hands it a `call`; the
+//! service answers with a `reply`. Services decide by the same rules as the real ones and share
+//! one `world`. `faults` come between the two, `requests` remembers what was asked,
+//! `proxy` leads unmodified clients here, and `control` changes all of it at run time.
 //! Nothing leaves loopback, except to fetch the keys of an issuer that a test configured.
 
 mod arm;

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::call::Call;
+use crate::call::{Call, Route};
 use crate::shared::Shared;
 
 /// Entries kept: more than any test sends, little enough for a long-running emulator.
@@ -78,6 +78,8 @@ impl Requests {
             in_flight: true,
             cancelled: false,
         }));
+        // A tunnel is no request to a service; what goes through it is counted on its own.
+        let upstream = call.route != Route::Proxy;
         let mut entries = self.entries.lock();
         if entries.len() == KEPT {
             entries.pop_front();
@@ -85,7 +87,7 @@ impl Requests {
         entries.push_back(Arc::clone(&entry));
         InFlight {
             entry,
-            active: Count::new(&self.active),
+            active: upstream.then(|| Count::new(&self.active)),
             finished: false,
         }
     }
@@ -154,7 +156,7 @@ impl Drop for Count {
 pub(crate) struct InFlight {
     entry: Entry,
     #[expect(dead_code, reason = "counts for as long as it lives")]
-    active: Count,
+    active: Option<Count>,
     finished: bool,
 }
 

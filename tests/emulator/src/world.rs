@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::faults::Faults;
 use crate::issuer::Issuer;
 use crate::key_vault::Vaults;
-use crate::keys::SigningKey;
+use crate::keys::{Role, SigningKey};
 use crate::requests::Requests;
 use crate::state::State;
 
@@ -35,11 +35,11 @@ impl World {
     pub(crate) fn new(state: &State, port: u16, ca_pem: String) -> Result<Self, Error> {
         let url = format!("https://localhost:{port}");
         let clock = Clock::default();
-        let entra_key = Arc::new(SigningKey::generate()?);
+        let entra_key = SigningKey::shared(Role::Entra)?;
         let issuer = Issuer::new(
             url.clone(),
             SigningKey::generate()?,
-            Arc::new(SigningKey::generate()?),
+            SigningKey::shared(Role::Second)?,
         );
         Ok(Self {
             port,
