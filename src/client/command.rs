@@ -132,14 +132,19 @@ impl Call<'_> {
 
     async fn exec(&self, command: &[OsString], output: &mut Output<'_>) -> Result<u8, Error> {
         let signals = Signals::take_over();
-        let mut signals = signals.map_err(|error| Error::Usage {
-            problem: format!("cannot take over signals: {error}"),
+        let mut signals = signals.map_err(|source| Error::System {
+            action: "take over signals",
+            source,
         })?;
         let retrieval = match Spec::from_environment(self.environment)? {
             None => None,
             Some(spec) => Some(tokio::select! {
                 biased;
-                signal = signals.next() => return Err(Error::Interrupted { signal: signal.as_raw() }),
+                signal = signals.next() => {
+                    // There is no command yet to hand it to.
+                    output.say("stopped by a signal");
+                    return Ok(exec::status_after(signal));
+                }
                 retrieval = self.retrieve(&spec, owner::this_process) => retrieval?,
             }),
         };
