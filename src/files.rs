@@ -6,6 +6,9 @@
 //! Everything happens below an open directory, by descriptor: no path is looked up twice, and no
 //! symbolic link is followed.
 
+#[cfg(feature = "daemon")]
+pub mod lease;
+
 use std::{
     fmt::Write as _,
     fs::File,
