@@ -269,3 +269,28 @@ impl Call<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Environment, Output, run};
+
+    #[tokio::test]
+    async fn a_screen_gets_no_secret() {
+        let spec = "A: {azure_key_vault: {name: a}, token: e30.e30.e30}";
+        let environment: Environment = [("RUNNER_SECRETS", spec)].into_iter().collect();
+        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+        let output = Output {
+            stdout: &mut stdout,
+            stderr: &mut stderr,
+            terminal: true,
+        };
+        let status = run(["get".into(), "A".into()], &environment, &[], output).await;
+        assert_eq!(status, 64);
+        assert!(stdout.is_empty());
+        assert_eq!(
+            String::from_utf8(stderr).unwrap(),
+            "runner-secrets: standard output is a terminal: redirect it to a file or a pipe \
+             (REQUEST_INVALID)\n"
+        );
+    }
+}

@@ -9,11 +9,7 @@ use crate::{name::VariableName, secret::SecretValue};
 
 /// A machine whose memory is a disk: the temporary directories of tests often are one.
 fn disk_only(project: &Path, job: &str) -> Places {
-    Places {
-        memory: Vec::new(),
-        project: Some(project.to_owned()),
-        job: job.to_owned(),
-    }
+    Places::new(Vec::new(), Some(project.to_owned()), job)
 }
 
 fn write(places: &Places, disk_allowed: bool) -> Result<Local, Error> {
