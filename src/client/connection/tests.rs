@@ -46,6 +46,29 @@ async fn a_socket_that_nobody_serves_is_unreachable() {
     );
 }
 
+/// A listener with the shortest queue there is, and what fills it.
+fn busy(socket: &std::path::Path) -> (rustix::fd::OwnedFd, Vec<std::os::unix::net::UnixStream>) {
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+
+    let (family, kind) = (AddressFamily::UNIX, SocketType::STREAM);
+    let listener = rustix::net::socket_with(family, kind, SocketFlags::CLOEXEC, None).unwrap();
+    rustix::net::bind(&listener, &SocketAddrUnix::new(socket).unwrap()).unwrap();
+    rustix::net::listen(&listener, 0).unwrap();
+    let waiting = vec![std::os::unix::net::UnixStream::connect(socket).unwrap()];
+    (listener, waiting)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_daemon_that_accepts_nobody_is_waited_for_but_not_forever() {
+    let (_place, socket) = place();
+    let _queue = busy(&socket);
+    let before = tokio::time::Instant::now();
+    let error = Client::connect(&socket, &this_uid()).await.unwrap_err();
+    assert_eq!(error.exit(), 69);
+    let waited = before.elapsed();
+    assert!(waited >= super::CONNECT, "{waited:?}");
+}
+
 /// Time is paused: it runs on to the deadline as soon as nothing else can happen.
 #[tokio::test(start_paused = true)]
 async fn a_server_that_never_answers_is_given_up() {

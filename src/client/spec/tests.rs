@@ -59,6 +59,7 @@ fn the_block_of_gitlab_is_read_as_it_is() {
         format!("---\n{yaml}...\n"),
         format!("{{\"secrets\":{json}}}"),
         yaml.replace('\n', "\r\n"),
+        format!("\u{feff}{yaml}"),
     ] {
         let request = request(&text);
         let asked = asked(&request, "DATABASE_PASSWORD");
