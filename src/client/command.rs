@@ -132,14 +132,19 @@ impl Call<'_> {
 
     async fn exec(&self, command: &[OsString], output: &mut Output<'_>) -> Result<u8, Error> {
         let signals = Signals::take_over();
-        let mut signals = signals.map_err(|error| Error::Usage {
-            problem: format!("cannot take over signals: {error}"),
+        let mut signals = signals.map_err(|source| Error::System {
+            action: "take over signals",
+            source,
         })?;
         let retrieval = match Spec::from_environment(self.environment)? {
             None => None,
             Some(spec) => Some(tokio::select! {
                 biased;
-                signal = signals.next() => return Err(Error::Interrupted { signal: signal.as_raw() }),
+                signal = signals.next() => {
+                    // There is no command yet to hand it to.
+                    output.say("stopped by a signal");
+                    return Ok(exec::status_after(signal));
+                }
                 retrieval = self.retrieve(&spec, owner::this_process) => retrieval?,
             }),
         };
@@ -262,5 +267,30 @@ impl Call<'_> {
         for warning in retrieval.warnings() {
             output.say(warning);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Environment, Output, run};
+
+    #[tokio::test]
+    async fn a_screen_gets_no_secret() {
+        let spec = "A: {azure_key_vault: {name: a}, token: e30.e30.e30}";
+        let environment: Environment = [("RUNNER_SECRETS", spec)].into_iter().collect();
+        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+        let output = Output {
+            stdout: &mut stdout,
+            stderr: &mut stderr,
+            terminal: true,
+        };
+        let status = run(["get".into(), "A".into()], &environment, &[], output).await;
+        assert_eq!(status, 64);
+        assert!(stdout.is_empty());
+        assert_eq!(
+            String::from_utf8(stderr).unwrap(),
+            "runner-secrets: standard output is a terminal: redirect it to a file or a pipe \
+             (REQUEST_INVALID)\n"
+        );
     }
 }

@@ -145,9 +145,12 @@ impl Client {
                 problem: format!("the connection broke: {}", status.message()),
             };
         }
-        let named = info.as_ref().map(|info| info.reason.as_str());
-        let reason = named.and_then(Reason::named);
-        let reason = reason.unwrap_or_else(|| reason_of(status.code()));
+        let code = status.code();
+        let name = match &info {
+            Some(info) => Plain(&info.reason).to_string(),
+            None => format!("gRPC status {}", i32::from(code)),
+        };
+        let reason = Reason::named(&name).unwrap_or_else(|| reason_of(code));
         let told = info
             .as_ref()
             .and_then(|info| info.metadata.get("request_id"));
@@ -158,7 +161,7 @@ impl Client {
         let retry = status.get_details_retry_info();
         Error::Refused(Box::new(Refusal {
             reason,
-            name: Plain(named.unwrap_or(reason.name())).to_string(),
+            name,
             message: status.message().to_owned(),
             request_id,
             retry_after: retry.and_then(|retry| retry.retry_delay),

@@ -3,7 +3,10 @@
 
 use std::{fmt, io, path::PathBuf, time::Duration};
 
-use runner_secrets_proto::{Reason, reason::TABLE};
+use runner_secrets_proto::{
+    Reason,
+    reason::{Row, TABLE},
+};
 use tonic::Code;
 
 use crate::{files, name::VariableName};
@@ -50,12 +53,6 @@ pub enum Error {
         /// Who listens there.
         uid: u32,
     },
-    /// A signal came before there was a command to forward it to.
-    #[error("stopped by signal {signal}")]
-    Interrupted {
-        /// Its number.
-        signal: i32,
-    },
     /// No environment variable can hold it.
     #[error("{variable} holds a NUL byte, which no environment variable can: use `file: true`")]
     Nul {
@@ -75,6 +72,14 @@ pub enum Error {
         place: String,
         /// What is wrong, and what to write instead.
         problem: String,
+    },
+    /// The system refuses what every process may do.
+    #[error("cannot {action}: {source}")]
+    System {
+        /// What was to be done.
+        action: &'static str,
+        /// The system's words.
+        source: io::Error,
     },
     /// A secret's bytes do not go to a screen.
     #[error("standard output is a terminal: redirect it to a file or a pipe")]
@@ -118,8 +123,8 @@ impl Error {
     #[must_use]
     pub fn reason(&self) -> Reason {
         match self {
-            Self::Answer { .. } => Reason::Bug,
-            Self::Deadline { .. } | Self::Interrupted { .. } => Reason::DeadlineExceeded,
+            Self::Answer { .. } | Self::System { .. } => Reason::Bug,
+            Self::Deadline { .. } => Reason::DeadlineExceeded,
             Self::DebugTrace { .. }
             | Self::Nul { .. }
             | Self::Spec { .. }
@@ -137,11 +142,7 @@ impl Error {
     /// The exit status of a command that fails with this.
     #[must_use]
     pub fn exit(&self) -> u8 {
-        match self {
-            // What a shell reports for a process that the signal ended.
-            Self::Interrupted { signal } => u8::try_from(128 + signal).unwrap_or(u8::MAX),
-            _ => self.reason().exit(),
-        }
+        self.reason().exit()
     }
 
     /// What a job's log shows: the sentence, the reason in parentheses, and lines to paste.
@@ -197,9 +198,11 @@ fn retry(after: Option<Duration>) -> String {
     })
 }
 
-/// The reason that a gRPC code stands for when a server gave none of ours.
+/// A reason with the exit status of a gRPC code, for an error that has none of ours. All reasons of
+/// a code share their status, but for `FILES_FAILED`, which nobody but our daemon can mean.
 pub(super) fn reason_of(code: Code) -> Reason {
-    let row = TABLE.iter().find(|row| row.code == Some(code));
+    let of_code = |row: &&Row| row.code == Some(code) && row.reason != Reason::FilesFailed;
+    let row = TABLE.iter().find(of_code);
     row.map_or(Reason::Bug, |row| row.reason)
 }
 
@@ -261,11 +264,6 @@ mod tests {
         };
         let expected = "runner-secrets: A.token: is not set (REQUEST_INVALID)\n  id_tokens:\n";
         assert_eq!(error.report(), expected);
-    }
-
-    #[test]
-    fn a_signal_is_reported_as_a_shell_does() {
-        assert_eq!(Error::Interrupted { signal: 15 }.exit(), 143);
     }
 
     #[test]

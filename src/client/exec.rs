@@ -111,6 +111,11 @@ fn status(ended: ExitStatus) -> u8 {
     u8::try_from(status).unwrap_or(u8::MAX)
 }
 
+/// The status that a shell has for a process which this signal ended.
+pub(super) fn status_after(signal: rustix::process::Signal) -> u8 {
+    u8::try_from(128 + signal.as_raw()).unwrap_or(u8::MAX)
+}
+
 fn not_run(program: &OsStr, error: &io::Error) -> NotRun {
     let missing = error.kind() == io::ErrorKind::NotFound;
     NotRun {

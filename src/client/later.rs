@@ -25,30 +25,35 @@ pub(super) fn tell(retrieval: &Retrieval, environment: &Environment) -> io::Resu
     if !retrieval.outlives_script() {
         return Ok(());
     }
-    let lines = lines(retrieval);
+    let lines = lines(retrieval)?;
     if lines.is_empty() {
         return Ok(());
     }
     append(path, &lines)
 }
 
-fn lines(retrieval: &Retrieval) -> String {
+fn lines(retrieval: &Retrieval) -> io::Result<String> {
     let mut lines = String::new();
-    let mut line = |name: &str, value: &str| {
-        // The runner reads whole lines and unquotes nothing.
-        if is_plain(value) {
-            lines.extend([name, "=", value, "\n"]);
-        }
-    };
     for (variable, given) in retrieval.variables() {
         if let Given::Path(path) = given {
-            line(variable.as_str(), &path.to_string_lossy());
+            line(&mut lines, variable.as_str(), &path.to_string_lossy())?;
         }
     }
     if let Some(lease) = retrieval.lease() {
-        line(LEASE, &lease.to_string());
+        line(&mut lines, LEASE, &lease.to_string())?;
     }
-    lines
+    Ok(lines)
+}
+
+/// The runner reads whole lines and unquotes nothing.
+fn line(lines: &mut String, name: &str, value: &str) -> io::Result<()> {
+    if !is_plain(value) {
+        return Err(io::Error::other(format!(
+            "the path in {name} has characters that it cannot carry"
+        )));
+    }
+    lines.extend([name, "=", value, "\n"]);
+    Ok(())
 }
 
 fn is_plain(value: &str) -> bool {

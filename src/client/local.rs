@@ -46,14 +46,20 @@ impl Places {
     /// Where this job's files may go.
     #[must_use]
     pub fn of(environment: &Environment) -> Self {
+        let memory = ["/dev/shm", "/run"].map(PathBuf::from);
         let project = environment.path("RUNNER_TEMP_PROJECT_DIR");
+        let project = project.filter(|path| path.is_absolute());
         let job = environment.get("CI_JOB_ID").unwrap_or_default();
+        Self::new(memory.into(), project.map(Path::to_owned), job)
+    }
+
+    /// Places in memory, and one on a disk for this job.
+    #[must_use]
+    pub fn new(memory: Vec<PathBuf>, project: Option<PathBuf>, job: &str) -> Self {
         let is_number = !job.is_empty() && job.bytes().all(|byte| byte.is_ascii_digit());
         Self {
-            memory: vec![PathBuf::from("/dev/shm"), PathBuf::from("/run")],
-            project: project
-                .filter(|path| path.is_absolute())
-                .map(Path::to_owned),
+            memory,
+            project,
             job: if is_number { job } else { "0" }.to_owned(),
         }
     }

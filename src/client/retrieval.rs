@@ -192,3 +192,6 @@ impl fmt::Display for Lease {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
