@@ -1,3 +1,4 @@
 //! The checked configuration.
 
+pub mod issuer;
 pub(crate) mod raw;
