@@ -2,3 +2,4 @@
 
 pub mod issuer;
 pub(crate) mod raw;
+pub mod rule;
