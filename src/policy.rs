@@ -20,12 +20,15 @@ pub use denial::{Denied, Refusal};
 pub use explain::{Explanation, Line};
 
 mod access;
+pub mod cases;
 mod condition;
 mod denial;
 mod explain;
 mod hash;
 pub mod origin;
 pub mod pattern;
+#[cfg(test)]
+mod tests;
 
 /// The rules, ready to be asked.
 #[derive(Debug)]

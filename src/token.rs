@@ -25,6 +25,8 @@ mod json;
 mod jwks;
 mod key;
 pub(crate) mod quoted;
+#[cfg(test)]
+mod tests;
 
 // GitLab dates `nbf` five seconds back for clocks that differ; a machine without time
 // synchronisation is off by more than this soon, and should be noticed.

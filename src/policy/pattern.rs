@@ -280,7 +280,7 @@ mod tests {
 
         #[test]
         fn without_wildcards_matching_is_equality(text in "\\PC{1,20}", other in "\\PC{0,20}") {
-            prop_assume!(!text.contains('*'));
+            let text = text.replace('*', "x");
             if let Ok(pattern) = Pattern::parse(&text) {
                 prop_assert!(pattern.is_literal());
                 prop_assert!(pattern.matches(&text));

@@ -22,6 +22,8 @@ use crate::config::issuer::{Issuer, KeySource};
 use state::{Flight, State};
 
 mod state;
+#[cfg(test)]
+mod tests;
 
 /// The keys of one issuer.
 #[derive(Clone, Debug)]
