@@ -1,7 +1,7 @@
 //! `[policy]` and `[[rule]]`: what the operator lets which jobs read. Refuses rules that could not
 //! do what they look like: that grant to every project without saying so, or can never match.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use toml::de::DeValue;
 
@@ -14,6 +14,8 @@ use crate::policy::{origin::Origin, pattern::Pattern};
 pub(crate) use claim::IDENTITY;
 
 mod claim;
+#[cfg(test)]
+mod tests;
 
 /// The policy as configured.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -223,30 +225,31 @@ fn is_tenant(text: &str) -> bool {
     is_guid(text) || (text.contains('.') && !text.contains("..") && text.bytes().all(plain))
 }
 
-/// One value or a list of values of a bound claim, as text.
-struct Bound(Vec<String>);
+/// One value or a list of values of a bound claim, as text, or what is wrong with it: the claim
+/// counts as bound all the same.
+struct Bound(Result<Vec<String>, String>);
 
 impl Value for Bound {
     fn read(value: &DeValue<'_>) -> Result<Self, String> {
-        let scalar = |value: &DeValue<'_>| match value {
-            DeValue::String(text) => Ok(text.to_string()),
-            DeValue::Boolean(yes) => Ok(yes.to_string()),
-            DeValue::Integer(_) => u64::read(value).map(|number| number.to_string()),
-            other => Err(expected("a string, a number, true or false", other)),
+        let texts = match value {
+            DeValue::Array(elements) if elements.is_empty() => {
+                Err("is an empty list, which no job can match".to_owned())
+            }
+            DeValue::Array(elements) => elements
+                .iter()
+                .map(|element| scalar(element.get_ref()))
+                .collect(),
+            value => scalar(value).map(|text| vec![text]),
         };
-        let DeValue::Array(elements) = value else {
-            return Ok(Self(vec![scalar(value)?]));
-        };
-        let texts: Result<Vec<String>, String> = elements
-            .iter()
-            .map(|element| scalar(element.get_ref()))
-            .collect();
-        match texts?.as_slice() {
-            [] => Err("is an empty list, which no job can match".to_owned()),
-            texts => Ok(Self(texts.to_vec())),
-        }
+        Ok(Self(texts))
     }
 }
 
-/// The claims of a rule by name, as read.
-type BoundClaims = BTreeMap<String, Bound>;
+fn scalar(value: &DeValue<'_>) -> Result<String, String> {
+    match value {
+        DeValue::String(text) => Ok(text.to_string()),
+        DeValue::Boolean(yes) => Ok(yes.to_string()),
+        DeValue::Integer(_) => u64::read(value).map(|number| number.to_string()),
+        other => Err(expected("a string, a number, true or false", other)),
+    }
+}

@@ -23,9 +23,10 @@ fn policy(text: &str) -> Policy {
 fn claims(more: &str) -> Claims {
     let common =
         r#""iss":"https://gitlab.test","sub":"s","aud":"a","exp":1,"project_id":"20","job_id":"1""#;
-    let path = match more.contains("\"project_path\"") {
-        true => "",
-        false => r#","project_path":"acme/shop""#,
+    let path = if more.contains("\"project_path\"") {
+        ""
+    } else {
+        r#","project_path":"acme/shop""#
     };
     Claims::assume(&format!("{{{common}{path}{more}}}")).unwrap()
 }

@@ -3,9 +3,12 @@
 
 use std::{fmt, path::Path, pin::Pin, sync::Arc, time::Duration};
 
-use reqwest::{Certificate, Client, StatusCode, header::CACHE_CONTROL, redirect};
+use reqwest::{Certificate, Client, ClientBuilder, StatusCode, header::CACHE_CONTROL, redirect};
 use tokio::io::AsyncReadExt as _;
 use url::Url;
+
+#[cfg(test)]
+mod tests;
 
 // A job waits for this at worst; a GitLab that needs longer is down for its users too.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -83,21 +86,18 @@ impl Fetch {
 
     /// Fetches over HTTPS. `roots` replace the system's certificate authorities if there are any.
     pub fn https(roots: Vec<Certificate>) -> Result<Self, reqwest::Error> {
-        let mut client = Client::builder()
-            .https_only(true)
-            .redirect(redirect::Policy::none())
-            .timeout(TIMEOUT)
-            // The environment of a daemon is nobody's configuration.
-            .no_proxy()
-            .user_agent(concat!("runner-secrets/", env!("CARGO_PKG_VERSION")));
+        let mut client = client().https_only(true);
         if !roots.is_empty() {
             client = client.tls_certs_only(roots);
         }
-        let client = client.build()?;
-        Ok(Self::new(move |url| {
+        client.build().map(Self::with)
+    }
+
+    fn with(client: Client) -> Self {
+        Self::new(move |url| {
             let client = client.clone();
             async move { get(&client, url).await }
-        }))
+        })
     }
 
     /// One document, whatever the closure does, within the time that there is.
@@ -116,6 +116,15 @@ impl fmt::Debug for Fetch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Fetch")
     }
+}
+
+fn client() -> ClientBuilder {
+    Client::builder()
+        .redirect(redirect::Policy::none())
+        .timeout(TIMEOUT)
+        // The environment of a daemon is nobody's configuration.
+        .no_proxy()
+        .user_agent(concat!("runner-secrets/", env!("CARGO_PKG_VERSION")))
 }
 
 async fn get(client: &Client, url: Url) -> Result<Fetched, Error> {

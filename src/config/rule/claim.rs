@@ -1,7 +1,9 @@
 //! `bound_claims`: which jobs a rule is for. An operator who is mistaken here gives secrets away
 //! or looks for an hour why nothing matches, so what cannot be meant is refused with what could.
 
-use super::{BoundClaims, Pattern, Table};
+use std::collections::BTreeMap;
+
+use super::{Bound, Pattern, Table};
 use crate::token::claims::NEVER_KEPT;
 
 /// Claims that say which project a job belongs to, the telling ones first.
@@ -41,7 +43,7 @@ pub(super) fn read(table: &mut Table<'_>) -> Option<Vec<(String, Vec<Pattern>)>>
         let problem = "is missing: without it the rule would grant to every job of the instance";
         table.problem(key, problem.to_owned());
     }
-    let claims: BoundClaims = table.entries(key);
+    let claims: BTreeMap<String, Bound> = table.entries(key);
     if table.has(key) && !claims.keys().any(|name| IDENTITY.contains(&name.as_str())) {
         let problem = "binds no project: bind project_path, project_id, namespace_path, \
                        namespace_id or sub, or say project_path = \"**\" if every project is meant";
@@ -50,17 +52,13 @@ pub(super) fn read(table: &mut Table<'_>) -> Option<Vec<(String, Vec<Pattern>)>>
     let mut read = Vec::new();
     let mut right = !claims.is_empty();
     for (name, bound) in claims {
-        let mut patterns = Vec::new();
-        for text in &bound.0 {
-            match pattern(&name, text) {
-                Ok(pattern) => patterns.push(pattern),
-                Err(problem) => {
-                    right = false;
-                    table.problem_in(key, &name, format!("{text:?} {problem}"));
-                }
+        match patterns(&name, bound) {
+            Ok(patterns) => read.push((name, patterns)),
+            Err(problem) => {
+                right = false;
+                table.problem_in(key, &name, problem);
             }
         }
-        read.push((name, patterns));
     }
     read.sort_by_key(|(name, _)| rank(name));
     right.then_some(read)
@@ -72,12 +70,16 @@ fn rank(name: &str) -> usize {
     found.unwrap_or(IDENTITY.len())
 }
 
-fn pattern(name: &str, text: &str) -> Result<Pattern, String> {
-    let parsed = Pattern::parse(text).map_err(|error| error.to_string())?;
-    match mistake(name, &parsed) {
-        Some(problem) => Err(problem.to_owned()),
-        None => Ok(parsed),
-    }
+/// All patterns of a claim, or the first problem.
+fn patterns(name: &str, bound: Bound) -> Result<Vec<Pattern>, String> {
+    let pattern = |text: &String| {
+        let parsed = Pattern::parse(text).map_err(|error| format!("{text:?} {error}"))?;
+        match mistake(name, &parsed) {
+            Some(problem) => Err(format!("{text:?} {problem}")),
+            None => Ok(parsed),
+        }
+    };
+    bound.0?.iter().map(pattern).collect()
 }
 
 /// What cannot be meant, as the end of a sentence.

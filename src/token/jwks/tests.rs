@@ -5,6 +5,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use runner_secrets_proto::Reason;
 use serde_json::{Value, json};
 use tokio::{task::JoinSet, time};
@@ -69,12 +70,12 @@ impl Server {
                     inner.delay
                 };
                 time::sleep(delay).await;
-                server.answer(url)
+                server.answer(&url)
             }
         })
     }
 
-    fn answer(&self, url: Url) -> Result<Fetched, fetch::Error> {
+    fn answer(&self, url: &Url) -> Result<Fetched, fetch::Error> {
         let mut inner = self.0.lock().unwrap();
         if let Some(first) = inner.first.pop_front() {
             return first;
@@ -104,8 +105,7 @@ fn made_up(kid: usize) -> IdToken {
     let token = OURS.token_for_today();
     let (_, rest) = token.expose().split_once('.').unwrap();
     let header = json!({"alg": "RS256", "kid": format!("made-up-{kid}")}).to_string();
-    use base64::Engine as _;
-    let header = base64::prelude::BASE64_URL_SAFE_NO_PAD.encode(header);
+    let header = BASE64_URL_SAFE_NO_PAD.encode(header);
     IdToken::new(format!("{header}.{rest}"))
 }
 
