@@ -309,6 +309,7 @@ impl Stage {
 
 fn config(emulator: &Emulator, socket: &Path, leases: &Path, in_memory: bool) -> String {
     let ready = emulator.ready();
+    let ca_file = &ready.ca_file;
     format!(
         "[[listen]]
 socket = '{}'
@@ -316,13 +317,23 @@ socket = '{}'
 directory = '{}'
 require_memory_backed = {in_memory}
 [azure]
-ca_file = '{}'
+ca_file = '{ca_file}'
 proxy_url = '{}'
+[[issuer]]
+url = '{}'
+audiences = ['api://AzureADTokenExchange']
+ca_file = '{ca_file}'
+[[rule]]
+name = 'shop'
+bound_claims = {{ project_path = 'acme/shop', ref_protected = true }}
+vaults = ['{}']
+secrets = ['db-*', 'tls-cert', 'feature-flag']
 ",
         socket.display(),
         leases.display(),
-        ready.ca_file,
         ready.proxy_url,
+        ready.issuer_url,
+        ready.vault_url,
     )
 }
 

@@ -20,7 +20,7 @@ use futures_util::future::try_join_all;
 use tokio::time::Instant;
 use url::Url;
 
-pub use self::cloud::{ClientId, Cloud, TenantId, VaultError, VaultUrl};
+pub use self::cloud::{ClientId, Cloud, Foreign, TenantId, VaultUrl};
 use self::entra::{Purchase, Tokens};
 use crate::{
     error::Error,

@@ -3,7 +3,9 @@
 
 mod check;
 mod effective;
+pub mod issuer;
 pub(crate) mod raw;
+pub mod rule;
 mod value;
 
 use std::{
@@ -14,7 +16,8 @@ use std::{
 
 pub use self::raw::Problem;
 use self::raw::Problems;
-use crate::azure::{self, ClientId, TenantId, VaultUrl};
+use self::{issuer::Issuer, rule::Rules};
+use crate::{azure, policy};
 
 /// Everything that an operator decides.
 #[derive(Clone, Debug)]
@@ -26,7 +29,11 @@ pub struct Config {
     /// `[azure]`, how to reach it
     pub azure: azure::Settings,
     /// `[azure]`, for jobs that name no vault, tenant or client
-    pub defaults: Defaults,
+    pub defaults: policy::Defaults,
+    /// `[[issuer]]`
+    pub issuers: Vec<Issuer>,
+    /// `[policy]` and `[[rule]]`
+    pub rules: Rules,
     /// `[limits]`
     pub limits: Limits,
     /// `[log]`
@@ -42,6 +49,8 @@ pub struct Listen {
     pub mode: u32,
     /// Its group, by name or number; otherwise the daemon's own.
     pub group: Option<String>,
+    /// The users that may call; empty: whoever the mode admits.
+    pub allowed_uids: Vec<u32>,
     /// How secrets get to the job.
     pub delivery: Delivery,
     /// Whether the service describes itself to tools such as grpcurl.
@@ -85,17 +94,6 @@ pub struct Files {
     pub max_ttl: Duration,
     /// How long files stay after the process that owns them ended.
     pub owner_grace: Duration,
-}
-
-/// For jobs that name none.
-#[derive(Clone, Debug)]
-pub struct Defaults {
-    /// The Entra tenant.
-    pub tenant: Option<TenantId>,
-    /// The client.
-    pub client: Option<ClientId>,
-    /// The vault.
-    pub vault: Option<VaultUrl>,
 }
 
 /// Bounds and deadlines.
@@ -148,6 +146,17 @@ pub enum Error {
         /// All of them.
         problems: Vec<Problem>,
     },
+}
+
+impl Error {
+    /// Every mistake in the file.
+    #[must_use]
+    pub fn problems(&self) -> &[Problem] {
+        match self {
+            Self::Wrong { problems, .. } => problems,
+            Self::Unreadable { .. } => &[],
+        }
+    }
 }
 
 impl Config {

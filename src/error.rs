@@ -7,7 +7,7 @@ use std::{fmt, time::Duration};
 
 use runner_secrets_proto::Reason;
 
-use crate::{files, name::VariableName};
+use crate::{files, name::VariableName, policy::Denied, token};
 
 /// A request that gets no secrets.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +43,9 @@ pub enum Error {
     /// The files could not be written.
     #[error("the secrets could not be written to files; the operator's log has the cause")]
     FilesFailed(#[source] files::Error),
+    /// No rule grants it.
+    #[error(transparent)]
+    PolicyDenied(Denied),
     /// The request itself is wrong.
     #[error("{field} {problem}")]
     RequestInvalid {
@@ -63,6 +66,18 @@ pub enum Error {
         /// What Key Vault answered.
         detail: Detail,
     },
+    /// The secret's time is over, or has not come, and the operator refuses such secrets.
+    #[error(
+        "{variable}: the secret {secret} {problem}, and the operator refuses such secrets; store a new version"
+    )]
+    SecretExpired {
+        /// For which variable.
+        variable: VariableName,
+        /// Which secret, as the job named it.
+        secret: String,
+        /// Since when it has expired, or from when on it is valid.
+        problem: String,
+    },
     /// There is no such secret, or no such version.
     #[error(
         "{variable}: Key Vault has no secret {secret}; check the name, the version and the vault"
@@ -75,15 +90,15 @@ pub enum Error {
         /// What Key Vault answered.
         detail: Detail,
     },
-    /// The token's time is over.
-    #[error(
-        "{field} has expired: request the secrets earlier in the job, or raise the job's timeout, which is how long its ID tokens live"
-    )]
-    TokenExpired {
+    /// The ID token was not accepted, or could not be verified.
+    #[error("{error}")]
+    Token {
         /// The field that holds the token.
         field: String,
+        /// What verification found.
+        error: token::Error,
     },
-    /// The token is none that this daemon takes.
+    /// A token is missing, or does not go with the request's others.
     #[error("{field} {problem}")]
     TokenInvalid {
         /// The field that holds the token.
@@ -151,7 +166,9 @@ impl Error {
             Self::RequestInvalid { .. } => Reason::RequestInvalid,
             Self::SecretDisabled { .. } => Reason::SecretDisabled,
             Self::SecretNotFound { .. } => Reason::SecretNotFound,
-            Self::TokenExpired { .. } => Reason::TokenExpired,
+            Self::PolicyDenied(_) => Reason::PolicyDenied,
+            Self::SecretExpired { .. } => Reason::SecretExpired,
+            Self::Token { error, .. } => error.reason(),
             Self::TokenInvalid { .. } => Reason::TokenInvalid,
             Self::UpstreamThrottled { .. } => Reason::UpstreamThrottled,
             Self::UpstreamUnavailable { .. } => Reason::UpstreamUnavailable,
@@ -170,11 +187,13 @@ impl Error {
             | Self::UpstreamUnavailable { detail, .. }
             | Self::VaultForbidden { detail, .. } => detail.0.clone(),
             Self::FilesFailed(error) => error.to_string(),
+            Self::PolicyDenied(denied) => account(denied),
+            Self::Token { error, .. } => causes(error),
             Self::Bug { .. }
             | Self::CallerDenied { .. }
             | Self::DeadlineExceeded { .. }
             | Self::RequestInvalid { .. }
-            | Self::TokenExpired { .. }
+            | Self::SecretExpired { .. }
             | Self::TokenInvalid { .. } => String::new(),
         }
     }
@@ -191,12 +210,14 @@ impl Error {
             | Self::CallerDenied { .. }
             | Self::ExchangeRefused { .. }
             | Self::FilesFailed(_)
+            | Self::PolicyDenied(_)
             | Self::RequestInvalid { .. }
             | Self::SecretDisabled { .. }
+            | Self::SecretExpired { .. }
             | Self::SecretNotFound { .. }
-            | Self::TokenExpired { .. }
             | Self::TokenInvalid { .. }
             | Self::VaultForbidden { .. } => None,
+            Self::Token { error, .. } => error.retry_after(),
         }
     }
 
@@ -207,7 +228,10 @@ impl Error {
             Self::RequestInvalid { field, problem } | Self::TokenInvalid { field, problem } => {
                 Some((field, problem.clone()))
             }
-            Self::TokenExpired { field } => Some((field, "has expired".to_owned())),
+            Self::Token { field, error } => {
+                let wrong = error.reason() != Reason::KeysUnavailable;
+                wrong.then(|| (field.as_str(), error.to_string()))
+            }
             _ => None,
         }
     }
@@ -228,4 +252,20 @@ fn code(aadsts: Option<u64>) -> String {
 
 fn inner_code(code: Option<&str>) -> String {
     code.map_or(String::new(), |code| format!(" ({code})"))
+}
+
+/// For the operator: rule by rule what was not met, as far as anybody would read.
+fn account(denied: &Denied) -> String {
+    const MOST: usize = 100;
+    let lines = denied.account().iter().take(MOST);
+    let lines = lines.map(|line| format!("rule {:?} {}", line.rule, line.says));
+    lines.collect::<Vec<_>>().join("; ")
+}
+
+fn causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |error| error.source());
+    causes
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(": ")
 }

@@ -46,6 +46,8 @@ pub mod files;
 pub mod log;
 pub mod name;
 #[cfg(feature = "daemon")]
+pub mod policy;
+#[cfg(feature = "daemon")]
 pub mod provide;
 #[cfg(feature = "daemon")]
 pub mod run;

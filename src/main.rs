@@ -7,9 +7,9 @@ use std::{
 };
 
 use runner_secrets::{
-    config::{self, Config},
+    config::Config,
     log,
-    run::Daemon,
+    run::{Daemon, Policies},
 };
 use runner_secrets_proto::Reason;
 use tokio::signal::unix::{SignalKind, signal};
@@ -20,7 +20,7 @@ Gives GitLab CI jobs their Azure Key Vault secrets.
 Usage: runner-secretsd COMMAND [--config FILE]
 
 Commands:
-  serve         Serve until SIGTERM or SIGINT
+  serve         Serve until SIGTERM or SIGINT; SIGHUP reloads the policy
   check-config  Report every mistake in the configuration, and exit with 78 if there is one
 
 Options:
@@ -44,7 +44,7 @@ enum Command {
 fn main() -> ExitCode {
     let done = match arguments() {
         Ok(Command::Print(text)) => io::stdout().write_all(text.as_bytes()).map_err(|_| 1),
-        Ok(Command::Serve(path)) => load(&path).and_then(serve),
+        Ok(Command::Serve(path)) => load(&path).and_then(|config| serve(config, path)),
         Ok(Command::CheckConfig(path)) => load(&path).and_then(|_| {
             let line = format!("{}: no mistakes\n", path.display());
             io::stdout().write_all(line.as_bytes()).map_err(|_| 1)
@@ -87,16 +87,14 @@ fn arguments() -> Result<Command, lexopt::Error> {
 fn load(path: &std::path::Path) -> Result<Config, u8> {
     Config::load(path).map_err(|error| {
         complain(&error.to_string());
-        if let config::Error::Wrong { problems, .. } = error {
-            for problem in problems {
-                complain(&format!("  {problem}"));
-            }
+        for problem in error.problems() {
+            complain(&format!("  {problem}"));
         }
         Reason::ConfigInvalid.exit()
     })
 }
 
-fn serve(config: Config) -> Result<(), u8> {
+fn serve(config: Config, path: PathBuf) -> Result<(), u8> {
     log::start(&config.log);
     config.log_effective();
     let failed = |error: &dyn std::error::Error| {
@@ -110,6 +108,8 @@ fn serve(config: Config) -> Result<(), u8> {
     runtime.block_on(async {
         let stop = stop().map_err(|error| failed(&error))?;
         let daemon = Daemon::bind(config).map_err(|error| failed(&error))?;
+        let reloading = reload(path, daemon.policies()).map_err(|error| failed(&error))?;
+        tokio::spawn(reloading);
         daemon.serve(stop).await.map_err(|error| failed(&error))
     })
 }
@@ -122,6 +122,27 @@ fn stop() -> io::Result<impl Future<Output = ()> + Send + 'static> {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
+        }
+    })
+}
+
+/// Puts the file's policy in force at every SIGHUP. One with mistakes changes nothing.
+fn reload(
+    path: PathBuf,
+    policies: Policies,
+) -> io::Result<impl Future<Output = ()> + Send + 'static> {
+    let mut hangup = signal(SignalKind::hangup())?;
+    Ok(async move {
+        while hangup.recv().await.is_some() {
+            match Config::load(&path) {
+                Ok(config) => policies.replace(&config),
+                Err(error) => {
+                    tracing::error!("not reloaded, the old policy stays in force: {error}");
+                    for problem in error.problems() {
+                        tracing::error!("{problem}");
+                    }
+                }
+            }
         }
     })
 }

@@ -2,17 +2,21 @@
 //! what only the step before can make. Fronts decode a [`Call`] and encode what comes of it; they
 //! share this one pipeline.
 
+pub mod presented;
+
 use std::{
     collections::BTreeMap,
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, PoisonError, RwLock},
     time::{Duration, SystemTime},
 };
 
 use tokio::time::Instant;
 
+use self::presented::Presented;
 use crate::{
-    config::{Defaults, Delivery},
+    azure::{ClientId, Cloud, TenantId},
+    config::Delivery,
     error::Error,
     files::{
         Base,
@@ -20,9 +24,10 @@ use crate::{
         owner::{self, Owner},
     },
     name::VariableName,
+    policy::{Asked, Explanation, Granted, Policy},
     secret::{IdToken, SecretValue},
-    token::{self, Unverified},
-    vault::{Fetched, Grant, Vault, Wanted},
+    token::{Claims, Verifier},
+    vault::{Fetched, Grant, Vault},
 };
 
 /// A request, checked for shape.
@@ -40,6 +45,17 @@ pub struct Call {
     pub delivery: Delivery,
     /// When the answer has to be there.
     pub deadline: Instant,
+}
+
+/// One variable of a call.
+#[derive(Debug)]
+pub struct Wanted {
+    /// What is asked for.
+    pub asked: Asked,
+    /// Whether the job gets a file or the value.
+    pub file: bool,
+    /// The ID token to read it with.
+    pub token: Arc<IdToken>,
 }
 
 /// What a job gets.
@@ -85,10 +101,16 @@ pub enum Content {
 /// The pipeline.
 #[derive(Debug)]
 pub struct Provider<V> {
+    /// Whose tokens are accepted.
+    pub verifier: Verifier,
+    /// Which users presented which tokens.
+    pub presented: Presented,
+    /// What jobs may have; swapped whole when the operator reloads it.
+    pub policy: RwLock<Arc<Policy>>,
+    /// Which vaults there can be.
+    pub cloud: Cloud,
     /// The backend.
     pub vault: V,
-    /// For jobs that name no vault, tenant or client.
-    pub defaults: Defaults,
     /// Where files are written; `None` where every listener delivers inline.
     pub files: Option<Place>,
     /// Whose files they are, and for how long.
@@ -137,69 +159,184 @@ impl Place {
 impl<V: Vault> Provider<V> {
     /// All of what `call` asks for, or nothing and the first error.
     pub async fn provide(&self, call: &Call) -> Result<Provided, Error> {
-        let job = identify(&call.wanted)?;
-        let grants = self.grant(&call.wanted, &job)?;
-        let place = self.place(call, &job)?;
+        let jobs = self.identify(call).await?;
+        let grants = self.authorise(call, &jobs)?;
+        let place = self.place(call, &jobs)?;
         let fetched = self.vault.fetch(&grants, call.deadline).await?;
         self.hand_over(place, &grants, fetched)
     }
 
+    /// What the policy would say to each secret of `call`. Asks neither Entra nor a vault.
+    pub async fn explain(&self, call: &Call) -> Result<Vec<Explanation>, Error> {
+        let jobs = self.identify(call).await?;
+        let policy = self.policy();
+        let mut explanations = Vec::new();
+        for job in &jobs {
+            explanations.extend(policy.explain(&job.claims, job.asked()));
+        }
+        Ok(explanations)
+    }
+
     /// Deletes the files of a lease now. One that is gone is a success.
-    pub fn release(&self, lease: &str, uid: u32, token: &IdToken) -> Result<(), Error> {
-        let job = read(token, || "id_token".to_owned())?;
-        let ended = self.leases.release(lease, &job.holder(uid))?;
-        tracing::info!(ended, job_id = job.job_id, "released");
+    pub async fn release(
+        &self,
+        lease: &str,
+        uid: u32,
+        token: &IdToken,
+        deadline: Instant,
+    ) -> Result<(), Error> {
+        let claims = self
+            .verify(token, uid, deadline, || "id_token".to_owned())
+            .await?;
+        let ended = self.leases.release(lease, &holder(&claims, uid))?;
+        tracing::info!(
+            ended,
+            project_id = claims.project_id,
+            job_id = claims.job_id,
+            "released"
+        );
         Ok(())
     }
 
-    /// Fills in what the job left to the operator. (No policy is asked yet.)
-    fn grant(&self, wanted: &[Wanted], job: &Unverified) -> Result<Vec<Grant>, Error> {
-        let grant = |wanted: &Wanted| {
-            let server =
-                |part| format!("secrets.{}.azure_key_vault.server.{part}", wanted.variable);
-            let missing = |part, variable: &str| Error::RequestInvalid {
-                field: server(part),
-                problem: format!(
-                    "is missing, and the operator has set no default; set it, or {variable}"
-                ),
-            };
-            let (tenant, client, vault) = (&wanted.tenant, &wanted.client, &wanted.vault);
-            Ok(Grant {
-                variable: wanted.variable.clone(),
-                file: wanted.file,
-                token: wanted.token.clone(),
-                token_expires: job.expires_at,
-                tenant: tenant
-                    .clone()
-                    .or_else(|| self.defaults.tenant.clone())
-                    .ok_or_else(|| missing("tenant_id", "AZURE_TENANT_ID"))?,
-                client: client
-                    .clone()
-                    .or_else(|| self.defaults.client.clone())
-                    .ok_or_else(|| missing("client_id", "AZURE_CLIENT_ID"))?,
-                vault: vault
-                    .clone()
-                    .or_else(|| self.defaults.vault.clone())
-                    .ok_or_else(|| missing("url", "AZURE_KEY_VAULT_SERVER_URL"))?,
-                name: wanted.name.clone(),
-                version: wanted.version.clone(),
-            })
+    /// The policy that is in force.
+    pub fn policy(&self) -> Arc<Policy> {
+        self.policy
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Puts another policy in force, for all requests that have not asked yet.
+    pub fn set_policy(&self, policy: Policy) {
+        *self.policy.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(policy);
+    }
+
+    /// Who asks: the claims of each distinct token, all of one job, with what it is used for.
+    async fn identify<'a>(&self, call: &'a Call) -> Result<Vec<Job<'a>>, Error> {
+        let mut jobs: Vec<Job<'a>> = Vec::new();
+        for wanted in &call.wanted {
+            let known = jobs
+                .iter_mut()
+                .find(|job| Arc::ptr_eq(job.token, &wanted.token));
+            if let Some(job) = known {
+                job.wanted.push(wanted);
+                continue;
+            }
+            let field = || format!("the ID token for {}", wanted.asked.variable);
+            let claims = self
+                .verify(&wanted.token, call.uid, call.deadline, field)
+                .await?;
+            if jobs
+                .first()
+                .is_some_and(|first| !first.claims.same_job(&claims))
+            {
+                return Err(Error::TokenInvalid {
+                    field: field(),
+                    problem: "is of another job than the request's other tokens".to_owned(),
+                });
+            }
+            jobs.push(Job {
+                token: &wanted.token,
+                claims,
+                wanted: vec![wanted],
+            });
+        }
+        Ok(jobs)
+    }
+
+    /// The claims of a token that this user may present.
+    async fn verify(
+        &self,
+        token: &IdToken,
+        uid: u32,
+        deadline: Instant,
+        field: impl Fn() -> String,
+    ) -> Result<Claims, Error> {
+        let now = SystemTime::now();
+        let verifying = tokio::time::timeout_at(deadline, self.verifier.verify(token, now));
+        let waiting = "waiting for the issuer's signing keys";
+        let verified = verifying
+            .await
+            .map_err(|_| Error::DeadlineExceeded { waiting })?;
+        let claims = verified.map_err(|error| Error::Token {
+            field: field(),
+            error,
+        })?;
+        self.presented.by(uid, &claims, now)?;
+        Ok(claims)
+    }
+
+    /// What they may have, as which client.
+    fn authorise(&self, call: &Call, jobs: &[Job<'_>]) -> Result<Vec<Grant>, Error> {
+        let policy = self.policy();
+        let mut grants = Vec::with_capacity(call.wanted.len());
+        for job in jobs {
+            let granted = policy
+                .authorise(&job.claims, job.asked())
+                .map_err(Error::PolicyDenied)?;
+            if let Some(denied) = granted.would_deny() {
+                tracing::warn!(%denied, "policy.mode = \"audit\": granted what would be denied");
+            }
+            for (wanted, granted) in job.wanted.iter().zip(granted.secrets) {
+                grants.push(self.grant(job, wanted, granted)?);
+            }
+        }
+        Ok(grants)
+    }
+
+    /// What policy granted, in the terms of the backend; what nobody named is missing.
+    fn grant(&self, job: &Job<'_>, wanted: &Wanted, granted: Granted) -> Result<Grant, Error> {
+        let variable = &granted.variable;
+        let field = |part| format!("secrets.{variable}.azure_key_vault.server.{part}");
+        let missing = |part, name: &str| Error::RequestInvalid {
+            field: field(part),
+            problem: format!(
+                "is missing, and neither a rule nor a default fills it in; set it, or {name}"
+            ),
         };
-        wanted.iter().map(grant).collect()
+        let tenant = granted.tenant_id.as_deref().and_then(TenantId::parse);
+        let client = granted.client_id.as_deref().and_then(ClientId::parse);
+        let vault = self
+            .cloud
+            .vault(&granted.vault)
+            .map_err(|error| Error::RequestInvalid {
+                field: field("url"),
+                problem: error.to_string(),
+            })?;
+        let rule = granted.rule().unwrap_or("none: policy.mode is \"audit\"");
+        tracing::info!(%variable, rule, "granted");
+        Ok(Grant {
+            file: wanted.file,
+            token: wanted.token.clone(),
+            token_expires: job.claims.expires_at,
+            tenant: tenant.ok_or_else(|| missing("tenant_id", "AZURE_TENANT_ID"))?,
+            client: client.ok_or_else(|| missing("client_id", "AZURE_CLIENT_ID"))?,
+            vault,
+            refuse_expired: granted.refuse_expired,
+            variable: granted.variable,
+            name: granted.name,
+            version: granted.version,
+        })
     }
 
     /// Where the files will be and how long they will live; `None` where there will be none.
-    fn place(&self, call: &Call, job: &Unverified) -> Result<Option<(&Place, Terms)>, Error> {
+    fn place(&self, call: &Call, jobs: &[Job<'_>]) -> Result<Option<(&Place, Terms)>, Error> {
         let to_write = call.wanted.iter().any(|wanted| wanted.file);
         if call.delivery != Delivery::Files || !to_write {
             return Ok(None);
         }
         let what = "files are to be delivered and there is no place for them";
         let place = self.files.as_ref().ok_or(Error::Bug { what })?;
-        let token_left = job.expires_at.duration_since(SystemTime::now());
+        let soonest = jobs.iter().min_by_key(|job| job.claims.expires_at);
+        let claims = &soonest
+            .ok_or(Error::Bug {
+                what: "a request for nothing",
+            })?
+            .claims;
+        let token_left = claims.expires_at.duration_since(SystemTime::now());
         let left = token_left.unwrap_or_default().min(place.max_ttl);
         let terms = Terms {
-            holder: job.holder(call.uid),
+            holder: holder(claims, call.uid),
             until: Instant::now() + left,
             owner: place.owner(call)?,
         };
@@ -261,49 +398,24 @@ impl<V: Vault> Provider<V> {
     }
 }
 
-/// The job that asks: all tokens of a request are of one.
-fn identify(wanted: &[Wanted]) -> Result<Unverified, Error> {
-    let mut job: Option<Unverified> = None;
-    for wanted in wanted {
-        let field = || format!("the ID token for {}", wanted.variable);
-        let next = read(&wanted.token, field)?;
-        match &mut job {
-            Some(job)
-                if (&job.issuer, &job.project_id, &job.job_id)
-                    != (&next.issuer, &next.project_id, &next.job_id) =>
-            {
-                return Err(Error::TokenInvalid {
-                    field: field(),
-                    problem: "is of another job than the request's other tokens".to_owned(),
-                });
-            }
-            Some(job) => job.expires_at = job.expires_at.min(next.expires_at),
-            None => job = Some(next),
-        }
-    }
-    job.ok_or(Error::Bug {
-        what: "a request for nothing",
-    })
+/// A token of a call, what it says, and what it is used for.
+struct Job<'a> {
+    token: &'a Arc<IdToken>,
+    claims: Claims,
+    wanted: Vec<&'a Wanted>,
 }
 
-fn read(token: &IdToken, field: impl Fn() -> String) -> Result<Unverified, Error> {
-    let job = token::peek(token).map_err(|error| Error::TokenInvalid {
-        field: field(),
-        problem: error.to_string(),
-    })?;
-    if job.expires_at <= SystemTime::now() {
-        return Err(Error::TokenExpired { field: field() });
+impl Job<'_> {
+    fn asked(&self) -> impl Iterator<Item = &Asked> {
+        self.wanted.iter().map(|wanted| &wanted.asked)
     }
-    Ok(job)
 }
 
-impl Unverified {
-    fn holder(&self, uid: u32) -> Holder {
-        Holder {
-            uid,
-            issuer: self.issuer.clone(),
-            project_id: self.project_id.clone(),
-            job_id: self.job_id.clone(),
-        }
+fn holder(claims: &Claims, uid: u32) -> Holder {
+    Holder {
+        uid,
+        issuer: claims.issuer.clone(),
+        project_id: claims.project_id.clone(),
+        job_id: claims.job_id.clone(),
     }
 }

@@ -1,9 +1,11 @@
 //! Wires everything together, serves, and drains. Takes its configuration and a stop signal; what
 //! can fail fails in [`Daemon::bind`], before anything is accepted.
 
+mod keys;
+
 use std::{
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, RwLock},
     time::Duration,
 };
 
@@ -12,7 +14,11 @@ use runner_secrets_proto::{
     FILE_DESCRIPTOR_SET, v1::secrets_provider_server::SecretsProviderServer,
 };
 use tokio::{net::UnixListener, task::JoinSet};
-use tonic::transport::Server;
+use tonic::{
+    Request, Status,
+    service::{Interceptor, interceptor::InterceptedService},
+    transport::Server,
+};
 use tonic_health::server::HealthReporter;
 use tonic_reflection::server::v1::{ServerReflection, ServerReflectionServer};
 
@@ -20,12 +26,23 @@ use crate::{
     azure::{self, Azure},
     config::{Config, Delivery},
     files::{self, Base},
-    provide::{Place, Provider},
-    service::{Front, MOST_DECODED},
+    policy::Policy,
+    provide::{Place, Provider, presented::Presented},
+    service::{Door, Front, MOST_DECODED},
     socket::{self, Socket},
 };
 
-type Service = SecretsProviderServer<Front<Azure>>;
+type Service = InterceptedService<SecretsProviderServer<Front<Azure>>, Doorkeeper>;
+
+/// Turns away who may not call, before a body is read.
+#[derive(Clone, Debug)]
+struct Doorkeeper(Door);
+
+impl Interceptor for Doorkeeper {
+    fn call(&mut self, request: Request<()>) -> Result<Request<()>, Status> {
+        self.0.admit(request)
+    }
+}
 
 /// Why the daemon does not start, or did not stop in order.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +56,9 @@ pub enum Error {
     /// Files would end up on a disk.
     #[error("files.directory: {} is neither tmpfs nor ramfs, so secrets would be written to a disk; mount a tmpfs there, or set require_memory_backed = false", .0.display())]
     OnDisk(PathBuf),
+    /// There is no way to an issuer's keys.
+    #[error(transparent)]
+    Keys(#[from] keys::Error),
     /// The service cannot describe itself.
     #[error("reflection: {0}")]
     Reflection(#[from] tonic_reflection::server::Error),
@@ -77,9 +97,14 @@ impl Daemon {
             .any(delivers)
             .then(|| place(&config))
             .transpose()?;
+        let policy = policy(&config);
+        tracing::info!(hash = policy.hash(), rules = policy.rules(), mode = %policy.mode(), "policy in force");
         let provider = Provider {
+            verifier: keys::verifier(&config.issuers)?,
+            presented: Presented::default(),
+            policy: RwLock::new(Arc::new(policy)),
+            cloud: config.azure.cloud.clone(),
             vault,
-            defaults: config.defaults.clone(),
             files,
             leases: Arc::default(),
         };
@@ -88,6 +113,12 @@ impl Daemon {
             provider: Arc::new(provider),
             config,
         })
+    }
+
+    /// A handle to put another policy in force while the daemon serves.
+    #[must_use]
+    pub fn policies(&self) -> Policies {
+        Policies(self.provider.clone())
     }
 
     /// Serves until `stop`, then lets the requests that are running end, for no longer than the
@@ -99,14 +130,20 @@ impl Daemon {
         for (socket, listen) in self.sockets.into_iter().zip(&self.config.listeners) {
             let front = Front {
                 provider: self.provider.clone(),
-                cloud: Arc::new(self.config.azure.cloud.clone()),
                 delivery: listen.delivery,
                 limits: self.config.limits.clone(),
             };
+            let door = Door {
+                allowed_uids: listen.allowed_uids.as_slice().into(),
+                request_timeout: self.config.limits.request_timeout,
+            };
+            let service = SecretsProviderServer::new(front);
+            let service = service.max_decoding_message_size(MOST_DECODED);
+            let service = InterceptedService::new(service, Doorkeeper(door));
             let served = listener(
                 socket.listener,
                 &socket.path,
-                front,
+                service,
                 listen.reflection,
                 stop.clone(),
             );
@@ -115,21 +152,51 @@ impl Daemon {
             let (socket, delivery) = (socket.path.display(), listen.delivery);
             tracing::info!(%socket, %delivery, "listening");
         }
+        // The first job need not wait for the issuers' keys; that they cannot be had is no reason
+        // not to start.
+        let provider = self.provider.clone();
+        let warming = tokio::spawn(async move { provider.verifier.warm().await });
         let provider = self.provider.clone();
         let expiry = tokio::spawn(async move { provider.leases.expire().await });
         let served = drained(servers, stop, self.config.limits.stop_timeout).await;
         expiry.abort();
+        warming.abort();
         self.provider.leases.end_all();
         tracing::info!("stopped");
         served
     }
 }
 
+/// The policy of a running daemon.
+#[derive(Clone, Debug)]
+pub struct Policies(Arc<Provider<Azure>>);
+
+impl Policies {
+    /// Puts the policy of `config` in force: its rules, and what they default to. Everything else
+    /// of a configuration takes a restart.
+    pub fn replace(&self, config: &Config) {
+        let new = policy(config);
+        let old = self.0.policy();
+        tracing::info!(
+            old = old.hash(),
+            new = new.hash(),
+            rules = new.rules(),
+            mode = %new.mode(),
+            "policy reloaded"
+        );
+        self.0.set_policy(new);
+    }
+}
+
+fn policy(config: &Config) -> Policy {
+    Policy::new(config.rules.clone(), config.defaults.clone())
+}
+
 /// The server of one listener, as a future that ends when it has drained.
 fn listener(
     listener: std::os::unix::net::UnixListener,
     path: &Path,
-    front: Front<Azure>,
+    service: Service,
     reflects: bool,
     stop: Shared<impl Future<Output = ()> + Send + 'static>,
 ) -> Result<impl Future<Output = Result<(), Error>> + Send + 'static, Error> {
@@ -139,7 +206,6 @@ fn listener(
         .set_nonblocking(true)
         .and_then(|()| UnixListener::from_std(listener))
         .map_err(failed.clone())?;
-    let service = Service::new(front).max_decoding_message_size(MOST_DECODED);
     let (health, health_service) = tonic_health::server::health_reporter();
     let reflection = reflects.then(reflection).transpose()?;
     Ok(async move {

@@ -2,24 +2,22 @@
 //! makes a [`Status`]. Every request gets an id of ours, which is in the answer's headers, in
 //! every error and in every line of the log.
 
+mod arrival;
 mod decode;
 mod encode;
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{sync::Arc, time::SystemTime};
 
 use runner_secrets_proto::v1::{
-    ReleaseRequest, ReleaseResponse, ResolveRequest, ResolveResponse,
+    ExplainResponse, ReleaseRequest, ReleaseResponse, ResolveRequest, ResolveResponse,
     secrets_provider_server::SecretsProvider,
 };
-use tokio::time::Instant;
-use tonic::{Request, Response, Status, transport::server::UdsConnectInfo};
+use tonic::{Request, Response, Status};
 use tracing::Instrument as _;
 
+use self::arrival::Arrival;
+pub(crate) use self::arrival::Door;
 use crate::{
-    azure::Cloud,
     config::{Delivery, Limits},
     error::Error,
     provide::Provider,
@@ -35,7 +33,6 @@ pub(crate) const MOST_DECODED: usize = 4 * 1024 * 1024;
 #[derive(Debug)]
 pub(crate) struct Front<V> {
     pub(crate) provider: Arc<Provider<V>>,
-    pub(crate) cloud: Arc<Cloud>,
     pub(crate) delivery: Delivery,
     pub(crate) limits: Limits,
 }
@@ -46,85 +43,57 @@ impl<V: Vault> SecretsProvider for Front<V> {
         &self,
         request: Request<ResolveRequest>,
     ) -> Result<Response<ResolveResponse>, Status> {
-        let arrival = Arrival::new(&request, &self.limits)?;
-        let span = tracing::info_span!("resolve", request_id = arrival.request_id);
-        let answer = async {
-            let open = Open::new();
-            let call = decode::call(self, &arrival, request.into_inner());
-            let provided = match call {
-                Ok(call) => self.provider.provide(&call).await,
-                Err(error) => Err(error),
-            };
-            open.close(&provided);
-            provided.map(|provided| encode::response(provided, self.delivery))
-        };
-        let answer = answer.instrument(span).await;
-        encode::answer(&arrival.request_id, answer)
+        answered("resolve", request, async |arrival, request| {
+            let call = decode::call(self, arrival, request)?;
+            let provided = self.provider.provide(&call).await?;
+            Ok(encode::response(provided, self.delivery))
+        })
+        .await
     }
 
     async fn release(
         &self,
         request: Request<ReleaseRequest>,
     ) -> Result<Response<ReleaseResponse>, Status> {
-        let arrival = Arrival::new(&request, &self.limits)?;
-        let _span = tracing::info_span!("release", request_id = arrival.request_id).entered();
-        let open = Open::new();
-        let ReleaseRequest { lease_id, id_token } = request.into_inner();
-        let token = IdToken::new(id_token);
-        let released = self.provider.release(&lease_id, arrival.uid, &token);
-        open.close(&released);
-        encode::answer(&arrival.request_id, released.map(|()| ReleaseResponse {}))
-    }
-}
-
-/// What is known of a request before it is read.
-struct Arrival {
-    request_id: String,
-    uid: u32,
-    pid: Option<i32>,
-    deadline: Instant,
-}
-
-impl Arrival {
-    fn new<T>(request: &Request<T>, limits: &Limits) -> Result<Self, Status> {
-        let mut random = [0; 16];
-        let random = getrandom::fill(&mut random).map(|()| u128::from_ne_bytes(random));
-        let what = "the system gives no random numbers";
-        let bug = |_| encode::status("", &Error::Bug { what });
-        let request_id = format!("{:032x}", random.map_err(bug)?);
-        let peer = request.extensions().get::<UdsConnectInfo>();
-        let peer = peer.and_then(|peer| peer.peer_cred.as_ref());
-        let problem = "the calling process cannot be told";
-        let peer =
-            peer.ok_or_else(|| encode::status(&request_id, &Error::CallerDenied { problem }))?;
-        let allowed = limits.request_timeout;
-        let allowed = timeout(request).map_or(allowed, |asked| allowed.min(asked));
-        Ok(Self {
-            request_id,
-            uid: peer.uid(),
-            pid: peer.pid(),
-            deadline: Instant::now() + allowed,
+        answered("release", request, async |arrival, request| {
+            let ReleaseRequest { lease_id, id_token } = request;
+            let (token, uid) = (IdToken::new(id_token), arrival.caller.uid);
+            let releasing = self
+                .provider
+                .release(&lease_id, uid, &token, arrival.deadline);
+            releasing.await.map(|()| ReleaseResponse {})
         })
+        .await
+    }
+
+    async fn explain(
+        &self,
+        request: Request<ResolveRequest>,
+    ) -> Result<Response<ExplainResponse>, Status> {
+        answered("explain", request, async |arrival, request| {
+            let call = decode::call(self, arrival, request)?;
+            let explanations = self.provider.explain(&call).await?;
+            Ok(encode::explained(explanations))
+        })
+        .await
     }
 }
 
-/// The caller's own timeout, less what the answer needs to reach it: one that arrives late is none.
-/// From the `grpc-timeout` header: at most eight digits and a unit.
-fn timeout<T>(request: &Request<T>) -> Option<Duration> {
-    const TRAVEL: Duration = Duration::from_millis(50);
-    let header = request.metadata().get("grpc-timeout")?.to_str().ok()?;
-    let (digits, unit) = header.split_at_checked(header.len().checked_sub(1)?)?;
-    let number: u64 = digits.parse().ok()?;
-    let timeout = match unit {
-        "H" => Duration::from_secs(number.checked_mul(3600)?),
-        "M" => Duration::from_secs(number.checked_mul(60)?),
-        "S" => Duration::from_secs(number),
-        "m" => Duration::from_millis(number),
-        "u" => Duration::from_micros(number),
-        "n" => Duration::from_nanos(number),
-        _ => return None,
+/// What every call has in common: its lines in the log, its end on record, its id in the answer.
+async fn answered<Asked, Told>(
+    call: &'static str,
+    request: Request<Asked>,
+    work: impl AsyncFnOnce(&Arrival, Asked) -> Result<Told, Error>,
+) -> Result<Response<Told>, Status> {
+    let arrival = Arrival::of(&request)?;
+    let span = arrival.span(call);
+    let outcome = async {
+        let open = Open::new();
+        let outcome = work(&arrival, request.into_inner()).await;
+        open.close(&outcome);
+        outcome
     };
-    Some(timeout.saturating_sub(TRAVEL.min(timeout / 10)))
+    encode::answer(&arrival.request_id, outcome.instrument(span).await)
 }
 
 /// Writes how a request ended, also when its caller hung up and this is only dropped.

@@ -1,93 +1,185 @@
-//! GitLab's ID tokens. For now only their shape is looked at: nobody's signature is checked, and
-//! what a token says is called unverified.
+//! The first step: from an ID token to the claims of a job. Decides whether an issuer that the
+//! operator named signed the token, for us, and for now. What can be refused without a key is
+//! refused before one is looked for, so that made-up tokens cause no requests. Claims are made here
+//! and nowhere else; the steps after this one take them as evidence. May call the issuer's server,
+//! through `jwks`, and nobody else.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use serde::Deserialize;
+use crate::{config::issuer::Issuer, secret::IdToken};
 
-use crate::secret::IdToken;
+use compact::Compact;
+use jwks::Keys;
 
-/// GitLab's tokens are 1 to 3 KiB; proxies limit headers to 16 KiB.
-const LONGEST: usize = 16 * 1024;
+pub use claims::Claims;
+pub use error::Error;
+pub use fetch::{Fetch, Fetched};
+pub use jwks::Status;
+pub use key::{Algorithm, KeySet};
 
-/// Why a token was refused, as the end of a sentence.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Error {
-    /// Longer than any of GitLab's.
-    #[error("is longer than 16 KiB, which no ID token of GitLab is")]
-    TooLong,
-    /// Not three parts of base64url with JSON in them.
-    #[error(
-        "is no JWT; is it an ID token from the job's `id_tokens`, and was its variable expanded?"
-    )]
-    NoJwt,
-    /// A claim is missing or has the wrong type.
-    #[error("has no usable claim {0}; is it an ID token of a GitLab job?")]
-    Claim(&'static str),
+pub(crate) mod claims;
+mod compact;
+mod error;
+pub mod fetch;
+mod json;
+mod jwks;
+mod key;
+pub(crate) mod quoted;
+#[cfg(test)]
+mod tests;
+
+// GitLab dates `nbf` five seconds back for clocks that differ; a machine without time
+// synchronisation is off by more than this soon, and should be noticed.
+const LEEWAY: Duration = Duration::from_secs(30);
+
+// GitLab's longest job timeout is a month, and a token lives as long as the timeout.
+const LONGEST_LIFE: Duration = Duration::from_secs(31 * 24 * 60 * 60);
+
+/// Verifies tokens of the issuers that it was made with.
+#[derive(Debug)]
+pub struct Verifier {
+    issuers: Vec<(Issuer, Keys)>,
 }
 
-/// What a token says of itself. Nobody has checked it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What a token says of itself. Nobody has verified any of it.
+#[derive(Debug)]
 pub struct Unverified {
-    /// `iss`
-    pub issuer: String,
-    /// `project_id`
-    pub project_id: String,
-    /// `job_id`
-    pub job_id: String,
-    /// `exp`
-    pub expires_at: SystemTime,
+    /// The algorithm that its header names.
+    pub algorithm: Algorithm,
+    /// The key that its header names.
+    pub key_id: String,
+    claims: Claims,
 }
 
-/// Reads what `token` says of itself.
-pub fn peek(token: &IdToken) -> Result<Unverified, Error> {
-    let token = token.expose();
-    if token.len() > LONGEST {
-        return Err(Error::TooLong);
+impl Verifier {
+    /// Verifies tokens of these issuers, each with what fetches its keys. Fetches nothing yet.
+    #[must_use]
+    pub fn new(issuers: Vec<(Issuer, Fetch)>) -> Self {
+        let with_keys = |(issuer, fetch)| {
+            let keys = Keys::new(&issuer, fetch);
+            (issuer, keys)
+        };
+        Self {
+            issuers: issuers.into_iter().map(with_keys).collect(),
+        }
     }
-    let mut parts = token.split('.');
-    let (Some(header), Some(payload), Some(signature), None) =
-        (parts.next(), parts.next(), parts.next(), parts.next())
-    else {
-        return Err(Error::NoJwt);
-    };
-    let header = decode(header)?;
-    let payload = decode(payload)?;
-    decode(signature)?;
-    serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(&header)
-        .map_err(|_| Error::NoJwt)?;
-    let said: Said = serde_json::from_slice(&payload).map_err(|_| Error::NoJwt)?;
-    let expires = said.exp.as_u64().ok_or(Error::Claim("exp"))?;
+
+    /// The claims of `token`, if one of the issuers signed it for us and it is valid at `now`. May
+    /// wait for the issuer's keys, up to ten seconds; needs a tokio runtime.
+    pub async fn verify(&self, token: &IdToken, now: SystemTime) -> Result<Claims, Error> {
+        let compact = Compact::read(token)?;
+        let claims = Claims::read(&compact.payload)?;
+        let (issuer, keys) = self.issuer(&claims)?;
+        admit(&claims, issuer, now)?;
+        let keys = keys.find(&compact.key_id).await?;
+        keys.check(&compact, &issuer.url)?;
+        Ok(claims)
+    }
+
+    /// Fetches the keys of all issuers at once, as far as there are none yet. What goes wrong is in
+    /// [`status`](Self::status).
+    pub async fn warm(&self) {
+        let mut tasks = tokio::task::JoinSet::new();
+        for (_, keys) in &self.issuers {
+            let keys = keys.clone();
+            tasks.spawn(async move { keys.warm().await });
+        }
+        tasks.join_all().await;
+    }
+
+    /// What there is to say on each issuer's keys.
+    #[must_use]
+    pub fn status(&self) -> Vec<Status> {
+        self.issuers.iter().map(|(_, keys)| keys.status()).collect()
+    }
+
+    fn issuer(&self, claims: &Claims) -> Result<&(Issuer, Keys), Error> {
+        let found = self
+            .issuers
+            .iter()
+            .find(|(issuer, _)| issuer.url == claims.issuer);
+        found.ok_or_else(|| Error::Issuer {
+            found: claims.issuer.clone(),
+            known: self
+                .issuers
+                .iter()
+                .map(|(issuer, _)| issuer.url.clone())
+                .collect(),
+        })
+    }
+}
+
+/// What [`Verifier::verify`] does, with the keys in hand: pure, for one issuer.
+pub fn check(
+    token: &IdToken,
+    keys: &KeySet,
+    issuer: &Issuer,
+    now: SystemTime,
+) -> Result<Claims, Error> {
+    let compact = Compact::read(token)?;
+    let claims = Claims::read(&compact.payload)?;
+    if claims.issuer != issuer.url {
+        return Err(Error::Issuer {
+            found: claims.issuer,
+            known: vec![issuer.url.clone()],
+        });
+    }
+    admit(&claims, issuer, now)?;
+    keys.check(&compact, &issuer.url)?;
+    Ok(claims)
+}
+
+/// Reads a token without verifying anything but its form.
+pub fn peek(token: &IdToken) -> Result<Unverified, Error> {
+    let compact = Compact::read(token)?;
     Ok(Unverified {
-        issuer: text(said.iss).ok_or(Error::Claim("iss"))?,
-        project_id: text(said.project_id).ok_or(Error::Claim("project_id"))?,
-        job_id: text(said.job_id).ok_or(Error::Claim("job_id"))?,
-        expires_at: UNIX_EPOCH
-            .checked_add(Duration::from_secs(expires))
-            .ok_or(Error::Claim("exp"))?,
+        claims: Claims::read(&compact.payload)?,
+        algorithm: compact.algorithm,
+        key_id: compact.key_id,
     })
 }
 
-#[derive(Deserialize)]
-#[serde(default)]
-#[derive(Default)]
-struct Said {
-    iss: serde_json::Value,
-    project_id: serde_json::Value,
-    job_id: serde_json::Value,
-    exp: serde_json::Value,
-}
-
-fn decode(part: &str) -> Result<Vec<u8>, Error> {
-    URL_SAFE_NO_PAD.decode(part).map_err(|_| Error::NoJwt)
-}
-
-/// GitLab sends ids as strings; numbers are taken as well.
-fn text(claim: serde_json::Value) -> Option<String> {
-    match claim {
-        serde_json::Value::String(text) if !text.is_empty() => Some(text),
-        serde_json::Value::Number(number) => Some(number.to_string()),
-        _ => None,
+impl Unverified {
+    /// What it says: for logs that mark it as unverified, and for refusing what no verification
+    /// could save. Nothing may be granted on the strength of it.
+    #[must_use]
+    pub fn claims(&self) -> &Claims {
+        &self.claims
     }
+}
+
+/// What makes a token acceptable apart from its signature: the audience and the dates.
+fn admit(claims: &Claims, issuer: &Issuer, now: SystemTime) -> Result<(), Error> {
+    let ours = |audience| issuer.audiences.contains(audience);
+    if !claims.audiences.iter().any(ours) {
+        return Err(Error::Audience {
+            found: claims.audiences.clone(),
+            accepted: issuer.audiences.clone(),
+        });
+    }
+    let until = claims.expires_at;
+    if now >= until + LEEWAY {
+        return Err(Error::Expired {
+            at: until,
+            ago: whole_seconds(until, now),
+        });
+    }
+    if until > now + LONGEST_LIFE + LEEWAY {
+        return Err(Error::Lifetime { until });
+    }
+    for (claim, from) in [("nbf", claims.not_before), ("iat", claims.issued_at)] {
+        if let Some(from) = from.filter(|from| *from > now + LEEWAY) {
+            return Err(Error::Early {
+                claim,
+                from,
+                ahead: whole_seconds(now, from),
+            });
+        }
+    }
+    Ok(())
+}
+
+fn whole_seconds(from: SystemTime, until: SystemTime) -> Duration {
+    let between = until.duration_since(from).unwrap_or_default();
+    Duration::from_secs(between.as_secs())
 }

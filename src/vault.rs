@@ -1,38 +1,19 @@
-//! The port between the pipeline and a backend: what is wanted, what policy granted of it, and what
-//! comes back. A backend gets grants and nothing else, so that nothing reaches the network before
+//! The port between the pipeline and a backend: what policy granted, and what comes back. A backend gets grants and nothing else, so that nothing reaches the network before
 //! policy allowed it.
+
+mod origin;
 
 use std::{sync::Arc, time::SystemTime};
 
 use tokio::time::Instant;
 
+pub use self::origin::Origin;
 use crate::{
     azure::{ClientId, TenantId, VaultUrl},
     error::Error,
     name::{SecretName, SecretVersion, VariableName},
     secret::{IdToken, SecretValue},
 };
-
-/// One variable of a request, checked but not yet allowed.
-#[derive(Debug)]
-pub struct Wanted {
-    /// The variable that the secret becomes.
-    pub variable: VariableName,
-    /// Whether the job gets a file or the value.
-    pub file: bool,
-    /// The ID token to read it with.
-    pub token: Arc<IdToken>,
-    /// The secret's name.
-    pub name: SecretName,
-    /// Its version; `None` is the latest.
-    pub version: Option<SecretVersion>,
-    /// The vault, where the job names one.
-    pub vault: Option<VaultUrl>,
-    /// The Entra tenant, where the job names one.
-    pub tenant: Option<TenantId>,
-    /// The client, where the job names one.
-    pub client: Option<ClientId>,
-}
 
 /// One variable of a request that may be read, with everything that reading it takes.
 #[derive(Debug)]
@@ -55,6 +36,8 @@ pub struct Grant {
     pub name: SecretName,
     /// Its version; `None` is the latest.
     pub version: Option<SecretVersion>,
+    /// Whether to refuse it where Key Vault says that its time is over, or has not come.
+    pub refuse_expired: bool,
 }
 
 /// A secret that was read.

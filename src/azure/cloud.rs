@@ -5,7 +5,9 @@
 
 use std::fmt;
 
-use url::{Host, Url};
+use url::Url;
+
+use crate::vault::Origin;
 
 /// An Azure cloud: where tokens come from and what vaults are called.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,35 +20,19 @@ pub struct Cloud {
     pub vault_hosts: Vec<String>,
 }
 
-/// Why a vault's URL was refused, as the end of a sentence.
+/// Why a vault was refused, as the end of a sentence.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum VaultError {
-    /// Not a URL.
-    #[error("is no URL; write it as https://NAME.{suffix}")]
-    NoUrl {
-        /// The usual end of a vault's host.
-        suffix: String,
-    },
-    /// Not https.
-    #[error("is not https")]
-    NotHttps,
-    /// With more than scheme and host.
-    #[error("has {0}; write it as https://HOST and nothing else")]
-    Extra(&'static str),
-    /// Under no suffix of this cloud, and not listed.
-    #[error(
-        "is no vault of this cloud: one name of 3 to 24 letters, digits and hyphens under {suffixes}, or a host of the operator's `azure.vault_hosts`"
-    )]
-    Foreign {
-        /// The suffixes of this cloud.
-        suffixes: String,
-    },
+#[error(
+    "is no vault of this cloud: one name of 3 to 24 letters, digits and hyphens under {suffixes}, or a host of the operator's azure.vault_hosts"
+)]
+pub struct Foreign {
+    suffixes: String,
 }
 
 /// A vault that a token may be sent to. Only [`Cloud::vault`] makes one.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct VaultUrl {
-    url: String,
+    origin: Origin,
     scope: String,
 }
 
@@ -54,7 +40,7 @@ impl VaultUrl {
     /// The vault's URL: `https://HOST`, with a port only where the operator listed it so.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.url
+        self.origin.as_str()
     }
 
     /// The scope of an access token for it.
@@ -66,7 +52,7 @@ impl VaultUrl {
 
 impl fmt::Debug for VaultUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.url)
+        f.write_str(self.as_str())
     }
 }
 
@@ -90,55 +76,30 @@ impl Cloud {
         })
     }
 
-    /// Takes the URL of a vault that tokens may be sent to.
-    pub fn vault(&self, text: &str) -> Result<VaultUrl, VaultError> {
-        let usual = || self.vault_suffixes.first().cloned().unwrap_or_default();
-        let url = Url::parse(text).map_err(|_| VaultError::NoUrl { suffix: usual() })?;
-        if url.scheme() != "https" {
-            return Err(VaultError::NotHttps);
-        }
-        if !url.username().is_empty() || url.password().is_some() {
-            return Err(VaultError::Extra("a user name or a password"));
-        }
-        if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
-            return Err(VaultError::Extra("a path, a query or a fragment"));
-        }
-        let host = match url.host() {
-            Some(Host::Domain(host)) => host,
-            Some(Host::Ipv4(_) | Host::Ipv6(_)) => return Err(VaultError::Extra("an IP address")),
-            None => return Err(VaultError::NoUrl { suffix: usual() }),
-        };
-        let suffix = self
-            .suffix(host, url.port())
-            .ok_or_else(|| match url.port() {
-                Some(_) if self.suffix(host, None).is_some() => VaultError::Extra("a port"),
-                _ => VaultError::Foreign {
-                    suffixes: self.vault_suffixes.join(", "),
-                },
-            })?;
-        let port = url.port().map_or(String::new(), |port| format!(":{port}"));
+    /// Takes a vault that tokens may be sent to.
+    pub fn vault(&self, origin: &Origin) -> Result<VaultUrl, Foreign> {
+        let suffix = self.suffix(origin.host()).ok_or_else(|| Foreign {
+            suffixes: self.vault_suffixes.join(", "),
+        })?;
         Ok(VaultUrl {
-            url: format!("https://{host}{port}"),
+            origin: origin.clone(),
             scope: format!("https://{suffix}/.default"),
         })
     }
 
     /// The suffix whose scope is right for `host`, if it is a vault at all.
-    fn suffix(&self, host: &str, port: Option<u16>) -> Option<&str> {
+    fn suffix(&self, host: &str) -> Option<&str> {
         let under = |suffix: &&String| {
             let label = host.strip_suffix(suffix.as_str());
-            label
-                .and_then(|label| label.strip_suffix('.'))
-                .is_some_and(is_vault_name)
+            let label = label.and_then(|label| label.strip_suffix('.'));
+            label.is_some_and(is_vault_name)
         };
-        if port.is_none()
-            && let Some(suffix) = self.vault_suffixes.iter().find(under)
-        {
-            return Some(suffix);
-        }
-        let place = port.map_or(host.to_owned(), |port| format!("{host}:{port}"));
-        let listed = self.vault_hosts.contains(&place);
-        listed.then(|| self.vault_suffixes.first().map(String::as_str))?
+        let listed = || {
+            let listed = self.vault_hosts.iter().any(|listed| listed == host);
+            listed.then(|| self.vault_suffixes.first())?
+        };
+        let suffix = self.vault_suffixes.iter().find(under).or_else(listed);
+        suffix.map(String::as_str)
     }
 }
 
@@ -207,7 +168,12 @@ impl ClientId {
 
 #[cfg(test)]
 mod tests {
-    use super::{ClientId, Cloud, TenantId};
+    use super::{ClientId, Cloud, TenantId, VaultUrl};
+    use crate::vault::Origin;
+
+    fn vault(text: &str) -> Option<VaultUrl> {
+        public().vault(&Origin::parse(text).ok()?).ok()
+    }
 
     fn public() -> Cloud {
         let mut cloud = Cloud::named("public").unwrap();
@@ -225,11 +191,9 @@ mod tests {
             "https://kv.corp.example",
             "https://kv.corp.example:8443",
         ] {
-            let vault = public().vault(good).unwrap();
+            let vault = vault(good).unwrap();
             assert_eq!(vault.scope(), "https://vault.azure.net/.default", "{good}");
         }
-        let vault = public().vault("https://DEMO.Vault.Azure.NET:443/").unwrap();
-        assert_eq!(vault.as_str(), "https://demo.vault.azure.net");
     }
 
     #[test]
@@ -272,7 +236,7 @@ mod tests {
             "https://demo.vault.azure.net:0",
             "https://1demo.vault.azure.net",
         ] {
-            assert!(public().vault(bad).is_err(), "{bad}");
+            assert!(vault(bad).is_none(), "{bad}");
         }
     }
 

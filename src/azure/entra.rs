@@ -29,6 +29,7 @@ use super::{
 use crate::{
     error::{Error, Service},
     secret::IdToken,
+    token,
     vault::Grant,
 };
 
@@ -108,8 +109,13 @@ impl Azure {
     ) -> Result<AccessToken, Error> {
         let now = SystemTime::now();
         if grant.token_expires <= now {
+            let ago = now.duration_since(grant.token_expires).unwrap_or_default();
+            let error = token::Error::Expired {
+                at: grant.token_expires,
+                ago: Duration::from_secs(ago.as_secs()),
+            };
             let field = format!("the ID token for {}", grant.variable);
-            return Err(Error::TokenExpired { field });
+            return Err(Error::Token { field, error });
         }
         let shared = self
             .tokens

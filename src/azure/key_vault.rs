@@ -37,7 +37,16 @@ impl Azure {
         token: &AccessToken,
         deadline: Instant,
     ) -> Result<Fetched, Error> {
-        retry::until(deadline, Service::KeyVault, || self.read_once(grant, token)).await
+        let reading = retry::until(deadline, Service::KeyVault, || self.read_once(grant, token));
+        let fetched = reading.await?;
+        match fetched.warnings.first() {
+            Some(problem) if grant.refuse_expired => Err(Error::SecretExpired {
+                variable: grant.variable.clone(),
+                secret: grant.name.to_string(),
+                problem: problem.clone(),
+            }),
+            _ => Ok(fetched),
+        }
     }
 
     async fn read_once(&self, grant: &Grant, token: &AccessToken) -> Result<Fetched, Failure> {

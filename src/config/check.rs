@@ -7,27 +7,48 @@ use std::{
 };
 
 use super::{
-    Config, Defaults, Delivery, Files, Limits, Listen, Log, LogFormat,
+    Config, Delivery, Files, Limits, Listen, Log, LogFormat, issuer,
     raw::Table,
+    rule::{self, Rules},
     value::{Count, DeliveryChoice, HttpUrl, HttpsUrl, Octal},
 };
-use crate::azure::{self, ClientId, Cloud, TenantId};
+use crate::{
+    azure::{self, ClientId, Cloud, TenantId},
+    policy,
+    vault::Origin,
+};
 
 pub(super) fn config(mut root: Table<'_>) -> Option<Config> {
     let listeners = listeners(&mut root);
     let files = files(root.table("files"));
     let azure = azure(root.table("azure"));
+    let issuers = issuer::read(&mut root);
+    let rules = rule::read(&mut root, &issuers);
     let limits = limits(root.table("limits"));
     let log = log(root.table("log"));
     let (azure, defaults) = azure?;
+    vaults_of_the_cloud(&root, &rules, &azure.cloud);
     Some(Config {
         listeners,
         files,
         azure,
         defaults,
+        issuers,
+        rules,
         limits,
         log,
     })
+}
+
+/// A rule for a vault of another cloud would never grant anything that can be read.
+fn vaults_of_the_cloud(root: &Table<'_>, rules: &Rules, cloud: &Cloud) {
+    for (at, rule) in rules.rules.iter().enumerate() {
+        for vault in &rule.vaults {
+            if let Err(error) = cloud.vault(vault) {
+                root.problem(&format!("rule[{at}].vaults"), format!("{vault} {error}"));
+            }
+        }
+    }
 }
 
 fn listeners(root: &mut Table<'_>) -> Vec<Listen> {
@@ -51,6 +72,7 @@ fn listen(mut table: Table<'_>, taken: impl Fn(&Path) -> bool) -> Option<Listen>
     }
     let Octal(mode) = table.or("socket_mode", Octal(0o660));
     let group = table.optional::<String>("socket_group");
+    let allowed_uids = table.or("allowed_uids", Vec::new());
     let choice = table.or("delivery", DeliveryChoice::Files);
     let disk_allowed = table.optional::<bool>("inline_disk");
     if disk_allowed.is_some() && choice == DeliveryChoice::Files {
@@ -68,6 +90,7 @@ fn listen(mut table: Table<'_>, taken: impl Fn(&Path) -> bool) -> Option<Listen>
         socket: socket?,
         mode,
         group,
+        allowed_uids,
         delivery,
         reflection,
     })
@@ -91,7 +114,7 @@ fn files(mut table: Table<'_>) -> Files {
     }
 }
 
-fn azure(mut table: Table<'_>) -> Option<(azure::Settings, Defaults)> {
+fn azure(mut table: Table<'_>) -> Option<(azure::Settings, policy::Defaults)> {
     let cloud = cloud(&mut table);
     let ca = table.optional::<PathBuf>("ca_file");
     let ca = ca.and_then(|path| match fs::read(&path) {
@@ -106,23 +129,24 @@ fn azure(mut table: Table<'_>) -> Option<(azure::Settings, Defaults)> {
     let client = table.optional::<ClientId>("client_id");
     let vault = table.optional::<String>("vault_url");
     let cloud = cloud?;
-    let vault = vault.and_then(|vault| match cloud.vault(&vault) {
-        Ok(vault) => Some(vault),
-        Err(error) => {
-            table.problem("vault_url", error.to_string());
-            None
-        }
+    let vault = vault.and_then(|vault| {
+        let known = Origin::parse(&vault).map_err(|error| error.to_string());
+        let known = known.and_then(|origin| match cloud.vault(&origin) {
+            Ok(_) => Ok(origin),
+            Err(error) => Err(error.to_string()),
+        });
+        known
+            .map_err(|problem| table.problem("vault_url", format!("{vault:?} {problem}")))
+            .ok()
     });
     let proxy = proxy.map(|HttpUrl(url)| url);
     let settings = azure::Settings { cloud, ca, proxy };
-    Some((
-        settings,
-        Defaults {
-            tenant,
-            client,
-            vault,
-        },
-    ))
+    let defaults = policy::Defaults {
+        vault,
+        tenant_id: tenant.map(|id| id.as_str().to_owned()),
+        client_id: client.map(|id| id.as_str().to_owned()),
+    };
+    Some((settings, defaults))
 }
 
 fn cloud(table: &mut Table<'_>) -> Option<Cloud> {

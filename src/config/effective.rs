@@ -2,8 +2,8 @@
 
 use url::Url;
 
-use super::{Config, Defaults, Files, Limits};
-use crate::azure::{self, ClientId, TenantId, VaultUrl};
+use super::{Config, Files, Limits, issuer::KeySource};
+use crate::{azure, policy::Defaults, vault::Origin};
 
 impl Config {
     /// Writes a line for each table.
@@ -13,6 +13,7 @@ impl Config {
                 socket = %listen.socket.display(),
                 socket_mode = format!("{:04o}", listen.mode),
                 socket_group = listen.group,
+                allowed_uids = listed(&listen.allowed_uids),
                 delivery = %listen.delivery,
                 reflection = listen.reflection,
                 "configured: listen"
@@ -20,6 +21,22 @@ impl Config {
         }
         self.files.log();
         log_azure(&self.azure, &self.defaults);
+        for issuer in &self.issuers {
+            let (keys, place) = match &issuer.keys {
+                KeySource::Discovery(url) => ("discovery", url.to_string()),
+                KeySource::Url(url) => ("jwks_url", url.to_string()),
+                KeySource::File(path) => ("jwks_file", path.display().to_string()),
+            };
+            tracing::info!(
+                url = issuer.url,
+                audiences = issuer.audiences.join(", "),
+                keys,
+                place,
+                "configured: issuer"
+            );
+        }
+        let (rules, mode) = (self.rules.rules.len(), self.rules.mode);
+        tracing::info!(rules, %mode, refuse_expired = self.rules.refuse_expired, "configured: policy");
         self.limits.log();
     }
 }
@@ -52,9 +69,9 @@ impl Limits {
 fn log_azure(settings: &azure::Settings, defaults: &Defaults) {
     let azure::Settings { cloud, ca, proxy } = settings;
     let Defaults {
-        tenant,
-        client,
         vault,
+        tenant_id,
+        client_id,
     } = defaults;
     tracing::info!(
         authority_host = %cloud.authority_host,
@@ -62,9 +79,14 @@ fn log_azure(settings: &azure::Settings, defaults: &Defaults) {
         vault_hosts = cloud.vault_hosts.join(", "),
         ca_file = ca.as_ref().map(|ca| ca.path.display().to_string()),
         proxy_host = proxy.as_ref().and_then(Url::host_str),
-        tenant_id = tenant.as_ref().map(TenantId::as_str),
-        client_id = client.as_ref().map(ClientId::as_str),
-        vault_url = vault.as_ref().map(VaultUrl::as_str),
+        tenant_id,
+        client_id,
+        vault_url = vault.as_ref().map(Origin::as_str),
         "configured: azure"
     );
+}
+
+fn listed(uids: &[u32]) -> String {
+    let uids: Vec<String> = uids.iter().map(ToString::to_string).collect();
+    uids.join(", ")
 }

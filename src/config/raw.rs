@@ -207,6 +207,16 @@ impl<'a> Table<'a> {
         self.problems.note(offset, self.key(key), problem);
     }
 
+    /// Notes a mistake in the entry `name` of the table `key`, at the entry's line.
+    pub(crate) fn problem_in(&self, key: &str, name: &str, problem: String) {
+        let entry = self
+            .entries
+            .and_then(|entries| entries.get(key)?.get_ref().as_table()?.get(name));
+        let offset = entry.map(|value| value.span().start).or(self.offset);
+        let key = format!("{}.{name}", self.key(key));
+        self.problems.note(offset, key, problem);
+    }
+
     /// The value of `key`, which is known from now on.
     fn value(&mut self, key: &'static str) -> Option<&'a Spanned<DeValue<'a>>> {
         self.known.insert(key);

@@ -1,8 +1,16 @@
 use super::{Config, Delivery};
 
+const SMALLEST: &str = "\
+[[listen]]
+socket = '/run/x/api.sock'
+[[issuer]]
+url = 'https://gitlab.example.com'
+audiences = ['api://AzureADTokenExchange']
+";
+
 #[test]
 fn the_smallest_configuration_has_the_documented_defaults() {
-    let config = Config::parse("[[listen]]\nsocket = '/run/x/api.sock'\n").unwrap();
+    let config = Config::parse(SMALLEST).unwrap();
     assert_eq!(config.listeners[0].mode, 0o660);
     assert_eq!(config.listeners[0].delivery, Delivery::Files);
     assert_eq!(config.files.mode, 0o400);
@@ -32,17 +40,28 @@ fn the_readmes_configuration_is_one() {
 fn the_readmes_table_has_every_key() {
     let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
     let readme = std::fs::read_to_string(readme).unwrap();
-    for table in ["files", "azure", "limits", "log", "listen"] {
-        let text = match table {
-            "listen" => "[[listen]]\nsocket = '/s/s'\nnone = 1\n".to_owned(),
-            _ => format!("[[listen]]\nsocket = '/s/s'\n[{table}]\nnone = 1\n"),
+    for table in ["[[listen]]", "[[issuer]]", "[[rule]]", "[files]", "[azure]", "[policy]", "[limits]", "[log]"] {
+        let text = if SMALLEST.contains(table) {
+            SMALLEST.replace(table, &format!("{table}\nnone = 1"))
+        } else {
+            format!("{SMALLEST}{table}\nnone = 1\n")
         };
         let problems = Config::parse(&text).unwrap_err();
-        let known = problems[0].problem.rsplit_once("it has: ").unwrap().1;
+        let mut known = problems.iter().filter_map(|found| found.problem.rsplit_once("it has: "));
+        let known = known.next().unwrap().1;
         for key in known.split(", ") {
             let documented =
                 readme.contains(&format!("`{key}`")) || readme.contains(&format!("] {key}`"));
-            assert!(documented, "{table}.{key} is not in the README");
+            assert!(documented, "{table} {key} is not in the README");
         }
     }
+
+#[test]
+fn a_rule_for_a_vault_of_another_cloud_is_a_mistake() {
+    let rule = "[[rule]]\nname = 'r'\nbound_claims = { project_path = 'a/b' }\nsecrets = ['s']\n";
+    let with = |vault: &str| Config::parse(&format!("{SMALLEST}{rule}vaults = ['{vault}']\n"));
+    assert!(with("https://demo.vault.azure.net").is_ok());
+    let problems = with("https://demo.vault.azure.cn").unwrap_err();
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    assert_eq!(problems[0].key, "rule[0].vaults");
 }

@@ -11,9 +11,10 @@ use crate::{
     azure::{ClientId, Cloud, TenantId},
     error::Error,
     name::{SecretName, SecretVersion, VariableName},
-    provide::Call,
+    policy::Asked,
+    provide::{Call, Wanted},
     secret::IdToken,
-    vault::Wanted,
+    vault::Origin,
 };
 
 /// Checks a request. Equal tokens become one.
@@ -38,11 +39,11 @@ pub(super) fn call<V>(
     }
     let mut tokens = Tokens::new(request.id_token);
     let wanted = request.secrets.into_iter();
-    let wanted =
-        wanted.map(|(name, secret)| wanted_secret(&front.cloud, &mut tokens, &name, secret));
+    let wanted = wanted
+        .map(|(name, secret)| wanted_secret(&front.provider.cloud, &mut tokens, &name, secret));
     Ok(Call {
-        uid: arrival.uid,
-        pid: arrival.pid,
+        uid: arrival.caller.uid,
+        pid: arrival.caller.pid,
         owner_pid: (request.owner_pid != 0).then_some(request.owner_pid),
         wanted: wanted.collect::<Result<_, _>>()?,
         delivery: front.delivery,
@@ -74,8 +75,12 @@ fn wanted_secret(
     let version = SecretVersion::parse(&version)
         .map_err(|error| invalid(&part("version"), format!("{} {error}", shown(&version))))?;
     let vault = given(&server.url, |url| {
-        let parsed = cloud.vault(url);
-        parsed.map_err(|error| invalid(&part("server.url"), format!("{} {error}", shown(url))))
+        let wrong = |error: String| invalid(&part("server.url"), format!("{} {error}", shown(url)));
+        let origin = Origin::parse(url).map_err(|error| wrong(error.to_string()))?;
+        cloud
+            .vault(&origin)
+            .map_err(|error| wrong(error.to_string()))?;
+        Ok(origin)
     })?;
     let tenant = given(&server.tenant_id, |id| {
         let problem = || format!("{} is no GUID and no domain", shown(id));
@@ -97,14 +102,16 @@ fn wanted_secret(
             problem: "is missing".to_owned(),
         })?;
     Ok(Wanted {
-        variable,
+        asked: Asked {
+            variable,
+            name,
+            version,
+            vault,
+            tenant_id: tenant.map(|id| id.as_str().to_owned()),
+            client_id: client.map(|id| id.as_str().to_owned()),
+        },
         file: secret.file.unwrap_or(true),
         token,
-        name,
-        version,
-        vault,
-        tenant,
-        client,
     })
 }
 

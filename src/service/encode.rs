@@ -5,7 +5,7 @@ use std::{collections::HashMap, time::UNIX_EPOCH};
 use prost_types::Timestamp;
 use runner_secrets_proto::{
     ERROR_DOMAIN, REQUEST_ID_HEADER,
-    v1::{self, ResolveResponse},
+    v1::{self, ExplainResponse, ResolveResponse, Verdict},
 };
 use tonic::{Code, Response, Status, metadata::MetadataMap};
 use tonic_types::{ErrorDetails, StatusExt as _};
@@ -13,6 +13,7 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 use crate::{
     config::Delivery,
     error::Error,
+    policy::{Explanation, Granted},
     provide::{Content, Provided, Variable},
 };
 
@@ -60,6 +61,21 @@ pub(super) fn response(provided: Provided, delivery: Delivery) -> ResolveRespons
             .map(|(name, value)| (name.to_string(), variable(value)))
             .collect(),
         disk_allowed: delivery == Delivery::Inline { disk_allowed: true },
+    }
+}
+
+pub(super) fn explained(explanations: Vec<Explanation>) -> ExplainResponse {
+    let verdict = |explanation: Explanation| {
+        let rule = explanation.granted.as_ref().and_then(Granted::rule);
+        let verdict = Verdict {
+            granted: explanation.granted.is_some(),
+            rule: rule.unwrap_or_default().to_owned(),
+            sentence: explanation.sentence,
+        };
+        (explanation.variable.to_string(), verdict)
+    };
+    ExplainResponse {
+        verdicts: explanations.into_iter().map(verdict).collect(),
     }
 }
 

@@ -121,6 +121,27 @@ pub struct ReleaseRequest {
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ReleaseResponse {}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ExplainResponse {
+    /// By variable name.
+    #[prost(btree_map = "string, message", tag = "1")]
+    pub verdicts: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        Verdict,
+    >,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Verdict {
+    /// Whether a rule grants the secret; policy.mode = "audit" makes no difference here.
+    #[prost(bool, tag = "1")]
+    pub granted: bool,
+    /// The rule that does.
+    #[prost(string, tag = "2")]
+    pub rule: ::prost::alloc::string::String,
+    /// Why, as far as the job may know: of other projects' rules it hears nothing.
+    #[prost(string, tag = "3")]
+    pub sentence: ::prost::alloc::string::String,
+}
 /// Generated client implementations.
 pub mod secrets_provider_client {
     #![allow(
@@ -257,6 +278,31 @@ pub mod secrets_provider_client {
                 .insert(GrpcMethod::new("runner_secrets.v1.SecretsProvider", "Release"));
             self.inner.unary(req, path, codec).await
         }
+        /// Says what policy would say. Asks neither Entra nor a vault.
+        pub async fn explain(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ResolveRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ExplainResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/runner_secrets.v1.SecretsProvider/Explain",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("runner_secrets.v1.SecretsProvider", "Explain"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -282,6 +328,11 @@ pub mod secrets_provider_server {
             &self,
             request: tonic::Request<super::ReleaseRequest>,
         ) -> std::result::Result<tonic::Response<super::ReleaseResponse>, tonic::Status>;
+        /// Says what policy would say. Asks neither Entra nor a vault.
+        async fn explain(
+            &self,
+            request: tonic::Request<super::ResolveRequest>,
+        ) -> std::result::Result<tonic::Response<super::ExplainResponse>, tonic::Status>;
     }
     /// Gives a CI job the secrets that its ID token entitles it to.
     ///
@@ -440,6 +491,51 @@ pub mod secrets_provider_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ReleaseSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/runner_secrets.v1.SecretsProvider/Explain" => {
+                    #[allow(non_camel_case_types)]
+                    struct ExplainSvc<T: SecretsProvider>(pub Arc<T>);
+                    impl<
+                        T: SecretsProvider,
+                    > tonic::server::UnaryService<super::ResolveRequest>
+                    for ExplainSvc<T> {
+                        type Response = super::ExplainResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ResolveRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SecretsProvider>::explain(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ExplainSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -1,0 +1,135 @@
+//! Which user presented which token. The first to present one is the one it was given to; from
+//! another user it is a token that was taken. What processes of one user do to each other cannot be
+//! told apart this way, nor can containers that run as the same user.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use aws_lc_rs::digest;
+
+use crate::{error::Error, token::Claims};
+
+/// The tokens that were presented and have not expired.
+#[derive(Debug, Default)]
+pub struct Presented(Mutex<HashMap<[u8; digest::SHA256_OUTPUT_LEN], First>>);
+
+#[derive(Debug)]
+struct First {
+    uid: u32,
+    until: SystemTime,
+    times: u64,
+}
+
+impl Presented {
+    // A busy host has some thousand jobs in the longest life of a token; an entry has 64 bytes.
+    const MOST: usize = 100_000;
+
+    /// Takes note that `uid` presented a verified token. Another user's is refused.
+    pub(super) fn by(&self, uid: u32, claims: &Claims, now: SystemTime) -> Result<(), Error> {
+        let mut tokens = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let identity = identity(claims);
+        if tokens.len() >= Self::MOST && !tokens.contains_key(&identity) {
+            make_room(&mut tokens, now);
+        }
+        let first = tokens.entry(identity).or_insert_with(|| First {
+            uid,
+            until: claims.expires_at,
+            times: 0,
+        });
+        if first.uid != uid {
+            let problem = "another user of this host presented the same ID token before";
+            return Err(Error::CallerDenied { problem });
+        }
+        first.times += 1;
+        if first.times > 1 {
+            tracing::debug!(
+                times = first.times,
+                job_id = claims.job_id,
+                "a token is used again"
+            );
+        }
+        Ok(())
+    }
+}
+
+/// Drops what has expired; if that is nothing, the half that expires first.
+fn make_room(tokens: &mut HashMap<[u8; digest::SHA256_OUTPUT_LEN], First>, now: SystemTime) {
+    tokens.retain(|_, first| first.until > now);
+    if tokens.len() < Presented::MOST {
+        return;
+    }
+    let mut ends: Vec<SystemTime> = tokens.values().map(|first| first.until).collect();
+    let middle = ends.len() / 2;
+    let (_, middle, _) = ends.select_nth_unstable(middle);
+    let middle = *middle;
+    tokens.retain(|_, first| first.until > middle);
+}
+
+/// The token's id within its issuer; where it has none, what makes the job and the token's life.
+fn identity(claims: &Claims) -> [u8; digest::SHA256_OUTPUT_LEN] {
+    let mut context = digest::Context::new(&digest::SHA256);
+    let issued = claims
+        .issued_at
+        .and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+    let issued = issued.unwrap_or_default().as_secs().to_string();
+    let id = claims.jti.as_deref().unwrap_or(&issued);
+    for part in [&claims.issuer, &claims.job_id, id] {
+        context.update(part.as_bytes());
+        context.update(b"\0");
+    }
+    let mut identity = [0; digest::SHA256_OUTPUT_LEN];
+    identity.copy_from_slice(context.finish().as_ref());
+    identity
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+    use super::Presented;
+    use crate::token::Claims;
+
+    fn claims(jti: &str, exp: u64) -> Claims {
+        let common =
+            r#""iss":"https://gitlab.test","sub":"s","aud":"a","project_id":"20","job_id":"1""#;
+        Claims::assume(&format!(r#"{{{common},"jti":"{jti}","exp":{exp}}}"#)).unwrap()
+    }
+
+    fn at(seconds: u64) -> SystemTime {
+        UNIX_EPOCH + Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn a_token_is_of_the_user_who_presents_it_first() {
+        let presented = Presented::default();
+        assert!(presented.by(1, &claims("a", 10), at(1)).is_ok());
+        assert!(presented.by(1, &claims("a", 10), at(2)).is_ok());
+        assert!(presented.by(2, &claims("a", 10), at(2)).is_err());
+        assert!(presented.by(2, &claims("b", 10), at(2)).is_ok());
+    }
+
+    #[test]
+    fn expired_tokens_make_room_and_a_flood_is_bounded() {
+        let presented = Presented::default();
+        let most = u64::try_from(Presented::MOST).unwrap();
+        for token in 0..most {
+            presented
+                .by(1, &claims(&token.to_string(), 10 + token), at(1))
+                .unwrap();
+        }
+        presented.by(1, &claims("more", most * 2), at(1)).unwrap();
+        let held = presented.0.lock().unwrap().len();
+        assert!(held <= Presented::MOST / 2 + 1, "{held}");
+        presented
+            .by(1, &claims("late", most * 3), at(most * 2))
+            .unwrap();
+        assert!(
+            presented
+                .by(2, &claims("late", most * 3), at(most * 2))
+                .is_err()
+        );
+    }
+}

@@ -1,0 +1,112 @@
+//! What is known of a request before its body is read: its id, who calls, how long there is. A
+//! caller that may not call is turned away here.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::Instant;
+use tonic::{Request, Status, metadata::MetadataMap, transport::server::UdsConnectInfo};
+
+use super::encode;
+use crate::error::Error;
+
+/// Who calls, as the kernel says (`SO_PEERCRED`).
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Caller {
+    pub(super) uid: u32,
+    pub(super) gid: u32,
+    pub(super) pid: Option<i32>,
+}
+
+/// A request that may be read.
+#[derive(Clone, Debug)]
+pub(super) struct Arrival {
+    pub(super) request_id: String,
+    pub(super) caller: Caller,
+    pub(super) deadline: Instant,
+}
+
+/// Who may call, and how long a request may take.
+#[derive(Clone, Debug)]
+pub(crate) struct Door {
+    /// Empty: whoever the socket's mode admits.
+    pub(crate) allowed_uids: Arc<[u32]>,
+    /// The longest, whatever the caller allows.
+    pub(crate) request_timeout: Duration,
+}
+
+impl Door {
+    /// Attaches an [`Arrival`] to a request, or turns it away.
+    pub(crate) fn admit(&self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        let request_id = request_id()?;
+        let refused = |problem| encode::status(&request_id, &Error::CallerDenied { problem });
+        let peer = request.extensions().get::<UdsConnectInfo>();
+        let peer = peer.and_then(|peer| peer.peer_cred.as_ref());
+        let peer = peer.ok_or_else(|| refused("the calling process cannot be told"))?;
+        let caller = Caller {
+            uid: peer.uid(),
+            gid: peer.gid(),
+            pid: peer.pid(),
+        };
+        if !self.allowed_uids.is_empty() && !self.allowed_uids.contains(&caller.uid) {
+            let Caller { uid, gid, pid } = caller;
+            tracing::warn!(
+                request_id,
+                uid,
+                gid,
+                pid,
+                "refused: not one of allowed_uids"
+            );
+            return Err(refused("this user of the host may not use the daemon"));
+        }
+        let longest = self.request_timeout;
+        let allowed = timeout(request.metadata()).map_or(longest, |asked| longest.min(asked));
+        request.extensions_mut().insert(Arrival {
+            request_id,
+            caller,
+            deadline: Instant::now() + allowed,
+        });
+        Ok(request)
+    }
+}
+
+impl Arrival {
+    /// What [`Door::admit`] attached.
+    pub(super) fn of<T>(request: &Request<T>) -> Result<Self, Status> {
+        let what = "a request that came past the door";
+        let arrival = request.extensions().get::<Self>().cloned();
+        arrival.ok_or_else(|| encode::status("", &Error::Bug { what }))
+    }
+
+    /// The span that all lines on this request are in.
+    pub(super) fn span(&self, call: &'static str) -> tracing::Span {
+        let Caller { uid, gid, pid } = self.caller;
+        tracing::info_span!("request", call, request_id = self.request_id, uid, gid, pid)
+    }
+}
+
+fn request_id() -> Result<String, Status> {
+    let mut random = [0; 16];
+    let what = "the system gives no random numbers";
+    let filled = getrandom::fill(&mut random);
+    filled.map_err(|_| encode::status("", &Error::Bug { what }))?;
+    Ok(format!("{:032x}", u128::from_ne_bytes(random)))
+}
+
+/// The caller's own timeout, less what the answer needs to reach it: one that arrives late is none.
+/// From the `grpc-timeout` header: at most eight digits and a unit.
+fn timeout(metadata: &MetadataMap) -> Option<Duration> {
+    const TRAVEL: Duration = Duration::from_millis(50);
+    let header = metadata.get("grpc-timeout")?.to_str().ok()?;
+    let (digits, unit) = header.split_at_checked(header.len().checked_sub(1)?)?;
+    let number: u64 = digits.parse().ok()?;
+    let timeout = match unit {
+        "H" => Duration::from_secs(number.checked_mul(3600)?),
+        "M" => Duration::from_secs(number.checked_mul(60)?),
+        "S" => Duration::from_secs(number),
+        "m" => Duration::from_millis(number),
+        "u" => Duration::from_micros(number),
+        "n" => Duration::from_nanos(number),
+        _ => return None,
+    };
+    Some(timeout.saturating_sub(TRAVEL.min(timeout / 10)))
+}

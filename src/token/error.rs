@@ -1,0 +1,224 @@
+//! Why a token was refused: one variant by cause, and one sentence that a job's author can act on.
+//! A sentence quotes what the token says of itself and what the daemon expects, never the token.
+
+use std::time::{Duration, SystemTime};
+
+use runner_secrets_proto::Reason;
+
+use super::{
+    fetch, json,
+    quoted::{AnyOf, Quoted},
+};
+
+/// Why there are no claims to be had from a token.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Error {
+    /// Meant for another service.
+    #[error(
+        "the ID token's audience is {}, and this daemon accepts {}; set `aud:` under `id_tokens:` in .gitlab-ci.yml",
+        AnyOf(found),
+        AnyOf(accepted)
+    )]
+    Audience {
+        /// What the token says.
+        found: Vec<String>,
+        /// What the issuer's configuration lists.
+        accepted: Vec<String>,
+    },
+    /// Signed in a way that is not accepted: `none` and everything symmetric are among it.
+    #[error(
+        "the ID token's header names the algorithm {}; RS256, RS384 and RS512 are accepted",
+        Quoted(found)
+    )]
+    Algorithm {
+        /// What the header says.
+        found: String,
+    },
+    /// A key and a token that name different algorithms.
+    #[error(
+        "the ID token's header names the algorithm {found}, which is not that of the key {}",
+        Quoted(key_id)
+    )]
+    AlgorithmOfKey {
+        /// What the header says.
+        found: &'static str,
+        /// The key it names.
+        key_id: String,
+    },
+    /// Not yet valid.
+    #[error(
+        "the ID token is from the future: its claim {claim} is {}, {} from now by this daemon's clock",
+        humantime::format_rfc3339_seconds(*from),
+        humantime::format_duration(*ahead)
+    )]
+    Early {
+        /// `nbf` or `iat`.
+        claim: &'static str,
+        /// What it says.
+        from: SystemTime,
+        /// How far that is from now, in whole seconds.
+        ahead: Duration,
+    },
+    /// No longer valid.
+    #[error(
+        "the ID token expired at {}, {} ago; a token lives as long as the job's `timeout:`",
+        humantime::format_rfc3339_seconds(*at),
+        humantime::format_duration(*ago)
+    )]
+    Expired {
+        /// What `exp` says.
+        at: SystemTime,
+        /// How long ago that was, in whole seconds.
+        ago: Duration,
+    },
+    /// A header parameter that changes what the token means.
+    #[error("the ID token's header {problem}")]
+    Header {
+        /// The end of the sentence.
+        problem: &'static str,
+    },
+    /// From an issuer that is not configured.
+    #[error(
+        "the ID token was issued by {}, and this daemon accepts tokens from {}",
+        Quoted(found),
+        AnyOf(known)
+    )]
+    Issuer {
+        /// What the token says.
+        found: String,
+        /// What the configuration says.
+        known: Vec<String>,
+    },
+    /// The signature cannot be checked for want of the issuer's keys.
+    #[error(
+        "the signing keys of {issuer} cannot be had at the moment, so the ID token cannot be verified; try again in {}",
+        humantime::format_duration(*retry_after)
+    )]
+    KeysUnavailable {
+        /// Whose keys.
+        issuer: String,
+        /// When asking again can help, in whole seconds.
+        retry_after: Duration,
+        /// What went wrong last; `None` when it is only too soon to ask again.
+        source: Option<fetch::Error>,
+    },
+    /// Valid for longer than any job can run.
+    #[error("the ID token is valid until {}, which is further off than GitLab's longest job timeout, a month", humantime::format_rfc3339_seconds(*until))]
+    Lifetime {
+        /// What `exp` says.
+        until: SystemTime,
+    },
+    /// A claim that every ID token of GitLab has.
+    #[error("the ID token has no claim {claim}")]
+    Missing {
+        /// Which.
+        claim: &'static str,
+    },
+    /// A claim of another type than it has to be.
+    #[error("the ID token's claim {claim} is no {expected}")]
+    Mistyped {
+        /// Which.
+        claim: &'static str,
+        /// What it should be.
+        expected: &'static str,
+    },
+    /// Not three parts of base64url.
+    #[error("the ID token is no JWT: {problem}")]
+    Shape {
+        /// The end of the sentence.
+        problem: &'static str,
+    },
+    /// The key exists and did not sign this.
+    #[error(
+        "the ID token's signature does not match the key {} of {issuer}",
+        Quoted(key_id)
+    )]
+    Signature {
+        /// The key that the header names.
+        key_id: String,
+        /// Whose key.
+        issuer: String,
+    },
+    /// Header or payload are not the JSON they have to be.
+    #[error("the ID token's {part} {problem}")]
+    Text {
+        /// `header` or `payload`.
+        part: &'static str,
+        /// The end of the sentence.
+        problem: &'static str,
+    },
+    /// Larger than any token has to be.
+    #[error("the ID token has {length} bytes, and this daemon reads less than {limit}")]
+    TooLong {
+        /// How long it is.
+        length: usize,
+        /// How long it may not be.
+        limit: usize,
+    },
+    /// Signed with a key that the issuer does not publish.
+    #[error(
+        "the ID token was signed with the key {}, which {issuer} does not publish",
+        Quoted(key_id)
+    )]
+    UnknownKey {
+        /// What the header says.
+        key_id: String,
+        /// Who should publish it.
+        issuer: String,
+    },
+    /// Signed with a key that is published and not good enough.
+    #[error(
+        "the ID token was signed with the key {} of {issuer}, which {problem}",
+        Quoted(key_id)
+    )]
+    UnusableKey {
+        /// What the header says.
+        key_id: String,
+        /// Who publishes it.
+        issuer: String,
+        /// The end of the sentence.
+        problem: &'static str,
+    },
+}
+
+impl Error {
+    /// The reason on the wire.
+    #[must_use]
+    pub const fn reason(&self) -> Reason {
+        match self {
+            Self::Expired { .. } => Reason::TokenExpired,
+            Self::KeysUnavailable { .. } => Reason::KeysUnavailable,
+            Self::Audience { .. }
+            | Self::Algorithm { .. }
+            | Self::AlgorithmOfKey { .. }
+            | Self::Early { .. }
+            | Self::Header { .. }
+            | Self::Issuer { .. }
+            | Self::Lifetime { .. }
+            | Self::Missing { .. }
+            | Self::Mistyped { .. }
+            | Self::Shape { .. }
+            | Self::Signature { .. }
+            | Self::Text { .. }
+            | Self::TooLong { .. }
+            | Self::UnknownKey { .. }
+            | Self::UnusableKey { .. } => Reason::TokenInvalid,
+        }
+    }
+
+    /// When asking again can help.
+    #[must_use]
+    pub const fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::KeysUnavailable { retry_after, .. } => Some(*retry_after),
+            _ => None,
+        }
+    }
+
+    pub(super) fn text(part: &'static str, problem: json::Problem) -> Self {
+        Self::Text {
+            part,
+            problem: problem.sentence(),
+        }
+    }
+}
