@@ -160,13 +160,18 @@ async fn a_job_of_another_branch_is_refused(stage: &Stage, spec: &str) -> Done {
         Tone::Heading,
         "The same job on another branch, and what its author is told",
     )?;
+    let before = stage.emulator.requests().len();
     let answer = stage.client(&["env"], &stage.job("wip", spec)?).await;
     say(Tone::Bad, answer.stderr.trim_end())?;
     say(Tone::Quiet, &format!("exit status {}", answer.status))?;
     check(answer.status == 77, "the refusal's exit status is 77")?;
     check(
-        answer.stderr.contains("EXCHANGE_REFUSED"),
-        "Entra refuses the subject",
+        answer.stderr.contains("POLICY_DENIED"),
+        "no rule grants it to an unprotected branch",
+    )?;
+    check(
+        stage.emulator.requests().len() == before,
+        "neither Entra nor the vault is asked",
     )?;
     check(
         answer.stdout == "(exit 77)\n",
@@ -245,7 +250,10 @@ impl Stage {
     /// The environment that GitLab gives job 812 of acme/shop on `branch`.
     fn job(&self, branch: &str, spec: &str) -> Done<Environment> {
         let subject = format!("project_path:acme/shop:ref_type:branch:ref:{branch}");
-        let claims = json!({ "job_id": "812", "ref": branch, "sub": subject });
+        let protected = (branch == "main").to_string();
+        let claims = json!({
+            "job_id": "812", "ref": branch, "ref_protected": protected, "sub": subject
+        });
         let wanted = IdTokenRequest {
             claims: claims.as_object().cloned().unwrap_or_default(),
             ..IdTokenRequest::default()
