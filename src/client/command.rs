@@ -155,7 +155,7 @@ impl Call<'_> {
         if let Some(retrieval) = retrieval
             && let Err(error) = retrieval.release().await
         {
-            // The command's own status counts; the lease ends with this process anyway.
+            // The command's own status counts; what stays ends with its lease.
             output.complain(&error);
         }
         Ok(ended?.unwrap_or_else(|NotRun { status, problem }| {
@@ -176,9 +176,7 @@ impl Call<'_> {
                 .to_owned(),
         })?;
         let retrieval = self.retrieve(&spec, owner::this_process).await?;
-        for warning in retrieval.warnings() {
-            output.say(warning);
-        }
+        self.report(&retrieval, output);
         let mut written = Ok(0);
         for (_, given) in retrieval.variables() {
             if let Given::Value(value) = given {

@@ -89,7 +89,11 @@ fn get_writes_the_bytes_of_one_secret() {
         let job = Job::new(&provider.socket(), &spec(&["A", "B"], true));
         let output = job.client(&["get", "A"]);
         assert_eq!(output.stdout, value);
-        assert_eq!(stderr(&output), "");
+        assert_eq!(
+            stderr(&output),
+            "runner-secrets: 1 secret for job 812 (request 7f3a-test); the runner does not mask \
+             it in this mode\n"
+        );
         let calls = provider.calls();
         assert_eq!(calls.resolved[0].secrets.len(), 1);
         // Nothing is written anywhere for it.

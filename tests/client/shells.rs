@@ -178,3 +178,18 @@ fn after_script_finds_the_paths_and_gives_the_lease_back() {
         assert_eq!(calls.released[0].id_token, calls.resolved[0].id_token);
     }
 }
+
+/// The substitution may run in a subshell, whose end means nothing.
+#[test]
+fn the_lease_ends_with_the_shell_that_runs_the_script() {
+    const COMPOUND: &str = "secrets=$(:; \"$CLIENT\" env; :)\neval \"$secrets\"\n";
+    for shell in shells() {
+        for recipe in [RECIPE, BARE, COMPOUND] {
+            let provider = Provider::with_files(&[("A", b"a")]);
+            let job = Job::new(&provider.socket(), &spec(&["A"], true));
+            let output = run(&job, shell, &format!("{recipe}echo $$\n"));
+            let owner = provider.calls().resolved[0].owner_pid;
+            assert_eq!(stdout(&output), format!("{owner}\n"), "{shell:?}: {recipe}");
+        }
+    }
+}
