@@ -91,6 +91,11 @@ async fn vaults_refuse_by_policy_firewall_and_private_link() {
         let url = format!("https://{vault}.vault.azure.net/secrets/x?{VERSION}");
         let answer = bench.get(&url, &token).await;
         assert_refused(&answer, 403, "Forbidden", Some(inner));
+        assert!(
+            !answer
+                .headers
+                .contains_key("x-ms-keyvault-rbac-assignment-id")
+        );
         assert!(answer.message().contains(text), "{}", answer.message());
     }
 }
