@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 use crate::error::Error;
 use crate::faults;
 use crate::reply::{Body, Reply};
-use crate::server::BODY_LIMIT;
+use crate::server::{ACCEPT_PAUSE, BODY_LIMIT};
 use crate::world::World;
 
 /// Accepts connections until it is dropped, and drops them then.
@@ -31,7 +31,7 @@ pub(crate) async fn serve(listener: TcpListener, world: Arc<World>) {
                 Ok((stream, _)) => {
                     connections.spawn(connection(stream, Arc::clone(&world)));
                 }
-                Err(_) => tokio::task::yield_now().await,
+                Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
             },
             Some(_) = connections.join_next() => {}
         }

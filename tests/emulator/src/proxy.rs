@@ -18,6 +18,7 @@ use tokio::task::JoinSet;
 use crate::call::{Call, Route};
 use crate::clock;
 use crate::cloud::Site;
+use crate::server::ACCEPT_PAUSE;
 use crate::world::World;
 
 /// The head of a CONNECT request is a few lines.
@@ -38,7 +39,7 @@ pub(crate) async fn serve(listener: TcpListener, world: Arc<World>) {
                         drop(connection(stream, &world).await);
                     });
                 }
-                Err(_) => tokio::task::yield_now().await,
+                Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
             },
             Some(_) = connections.join_next() => {}
         }

@@ -5,6 +5,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::{Bytes, Incoming};
@@ -32,6 +33,9 @@ use connection::{Socket, Tasks};
 /// No request of these protocols is near this size.
 pub(crate) const BODY_LIMIT: usize = 1024 * 1024;
 
+/// After a failed accept (out of descriptors, mostly): time for connections to end.
+pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
 /// Accepts connections until it is dropped, and drops them then.
 pub(crate) async fn serve(listener: TcpListener, acceptor: TlsAcceptor, world: Arc<World>) {
     let mut connections = JoinSet::new();
@@ -41,8 +45,7 @@ pub(crate) async fn serve(listener: TcpListener, acceptor: TlsAcceptor, world: A
                 Ok((stream, _)) => {
                     connections.spawn(connection(stream, acceptor.clone(), Arc::clone(&world)));
                 }
-                // Out of descriptors: let connections end before the next try.
-                Err(_) => tokio::task::yield_now().await,
+                Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
             },
             Some(_) = connections.join_next() => {}
         }
@@ -84,6 +87,7 @@ async fn handle(
         .open(clock::round_trip(world.clock.now()), &call);
     call.body = match Limited::new(body, BODY_LIMIT).collect().await {
         Ok(body) => body.to_bytes(),
+        // Too large, or cut off: what is missing from an empty body is refused by the service.
         Err(_) => Bytes::new(),
     };
     in_flight.body(&call.body);

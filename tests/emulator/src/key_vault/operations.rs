@@ -12,6 +12,7 @@ use super::store::{self, NewSecret, Secret};
 use super::{Target, body};
 use crate::call::Call;
 use crate::reply::Reply;
+use crate::state::VaultAccess;
 use crate::world::World;
 
 /// The largest page of a list, and the default.
@@ -37,8 +38,11 @@ pub(super) fn perform(
     let one = (segments.len() > 1).then_some(name);
     let directory = &world.directory;
     if !directory.permits(&caller.client_id, &target.vault, one, operation) {
-        let denial = Refusal::new(world.vaults.denial(&target.vault));
-        return Err(denial.of_operation(operation));
+        let denial = match world.vaults.access(&target.vault) {
+            VaultAccess::Rbac => "ForbiddenByRbac",
+            VaultAccess::Policy => "AccessDenied",
+        };
+        return Err(Refusal::new(denial).of_operation(operation));
     }
     match (call.method.as_str(), segments.as_slice()) {
         ("GET", ["secrets"]) => list_secrets(world, call, target),
@@ -98,10 +102,13 @@ fn get(
         return Err(Refusal::new("SecretDisabled"));
     }
     let bundle = store::whole(&target.base, &secret, version);
-    Ok(Reply::json(200, &bundle).with(
-        "x-ms-keyvault-rbac-assignment-id",
-        "0f4e7a52-3c1b-4d6e-8a90-b2c4d6e8f013",
-    ))
+    let reply = Reply::json(200, &bundle);
+    if world.vaults.access(&target.vault) == VaultAccess::Policy {
+        return Ok(reply);
+    }
+    // Only a vault with role assignments says which one let the caller in.
+    let assignment = "0f4e7a52-3c1b-4d6e-8a90-b2c4d6e8f013";
+    Ok(reply.with("x-ms-keyvault-rbac-assignment-id", assignment))
 }
 
 fn list_secrets(world: &World, call: &Call, target: &Target) -> Result<Reply, Refusal> {

@@ -200,13 +200,10 @@ impl Vaults {
         .flatten()
     }
 
-    /// The error that the vault's authorisation model answers with.
-    pub(super) fn denial(&self, vault: &str) -> &'static str {
+    /// How the vault authorises.
+    pub(super) fn access(&self, vault: &str) -> VaultAccess {
         let access = self.with(vault, |vault| vault.settings.access);
-        match access.unwrap_or_default() {
-            VaultAccess::Rbac => "ForbiddenByRbac",
-            VaultAccess::Policy => "AccessDenied",
-        }
+        access.unwrap_or_default()
     }
 
     pub(super) fn empty_first_page(&self, vault: &str) -> bool {

@@ -135,3 +135,24 @@ async fn what_is_not_understood_is_refused_by_name() {
         assert!(error.contains(text), "{error:?} should contain {text:?}");
     }
 }
+
+#[tokio::test]
+async fn readme_names_every_fault() {
+    let bench = Bench::new().await;
+    let readme = format!("{}/README.md", env!("CARGO_MANIFEST_DIR"));
+    let readme = std::fs::read_to_string(readme).unwrap();
+    let kinds = bench.control("GET", "/faults/kinds", &json!({})).await.json;
+    for (kind, fields) in kinds["kinds"].as_object().unwrap() {
+        let fields: Vec<String> = fields
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|field| format!("`{}`", field.as_str().unwrap()))
+            .collect();
+        let row = format!("| `{kind}` | {}", fields.join(", "));
+        assert!(readme.contains(row.trim_end()), "no row {row:?}");
+    }
+    for route in kinds["routes"].as_array().unwrap() {
+        assert!(readme.contains(&format!("`{}`", route.as_str().unwrap())));
+    }
+}

@@ -15,6 +15,33 @@ use crate::clock;
 use crate::jwt::Token;
 use crate::world::World;
 
+/// What many texts have in common.
+const PHRASES: [(&str, &str); 5] = [
+    (
+        "no_match",
+        "No matching federated identity record found for presented assertion",
+    ),
+    (
+        "check",
+        "Check your federated identity credential Subject, Audience and Issuer against the \
+         presented assertion.",
+    ),
+    (
+        "documentation",
+        "https://learn.microsoft.com/entra/workload-id/workload-identity-federation",
+    ),
+    (
+        "old_documentation",
+        "https://docs.microsoft.com/en-us/azure/active-directory/develop/\
+         workload-identity-federation",
+    ),
+    (
+        "case_change",
+        "https://learn.microsoft.com/en-us/entra/identity-platform/\
+         reference-breaking-changes#august-2024",
+    ),
+];
+
 /// The values that placeholders of error texts stand for.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Facts {
@@ -65,6 +92,9 @@ impl Facts {
 
     /// What stands for `{name}`.
     pub(super) fn value(&self, name: &str) -> String {
+        if let Some((_, phrase)) = PHRASES.iter().find(|(phrase, _)| *phrase == name) {
+            return (*phrase).to_owned();
+        }
         match name {
             "tenant" => self.tenant.clone(),
             "tenant_id" => self.tenant_id.clone(),
