@@ -40,14 +40,25 @@ fn the_readmes_configuration_is_one() {
 fn the_readmes_table_has_every_key() {
     let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
     let readme = std::fs::read_to_string(readme).unwrap();
-    for table in ["[[listen]]", "[[issuer]]", "[[rule]]", "[files]", "[azure]", "[policy]", "[limits]", "[log]"] {
+    for table in [
+        "[[listen]]",
+        "[[issuer]]",
+        "[[rule]]",
+        "[files]",
+        "[azure]",
+        "[policy]",
+        "[limits]",
+        "[log]",
+    ] {
         let text = if SMALLEST.contains(table) {
             SMALLEST.replace(table, &format!("{table}\nnone = 1"))
         } else {
             format!("{SMALLEST}{table}\nnone = 1\n")
         };
         let problems = Config::parse(&text).unwrap_err();
-        let mut known = problems.iter().filter_map(|found| found.problem.rsplit_once("it has: "));
+        let mut known = problems
+            .iter()
+            .filter_map(|found| found.problem.rsplit_once("it has: "));
         let known = known.next().unwrap().1;
         for key in known.split(", ") {
             let documented =
@@ -55,6 +66,7 @@ fn the_readmes_table_has_every_key() {
             assert!(documented, "{table} {key} is not in the README");
         }
     }
+}
 
 #[test]
 fn a_rule_for_a_vault_of_another_cloud_is_a_mistake() {
