@@ -1,5 +1,175 @@
-//! The checked configuration.
+//! The checked configuration: what the TOML says, with every value converted and every mistake
+//! reported at once. Holds paths of secrets at most, never a secret, so that it can be logged.
 
+mod check;
+mod effective;
 pub mod issuer;
 pub(crate) mod raw;
 pub mod rule;
+mod value;
+
+use std::{
+    fmt, fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+pub use self::raw::Problem;
+use self::raw::Problems;
+use crate::azure::{self, ClientId, TenantId, VaultUrl};
+
+/// Everything that an operator decides.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `[[listen]]`
+    pub listeners: Vec<Listen>,
+    /// `[files]`
+    pub files: Files,
+    /// `[azure]`, how to reach it
+    pub azure: azure::Settings,
+    /// `[azure]`, for jobs that name no vault, tenant or client
+    pub defaults: Defaults,
+    /// `[limits]`
+    pub limits: Limits,
+    /// `[log]`
+    pub log: Log,
+}
+
+/// One socket.
+#[derive(Clone, Debug)]
+pub struct Listen {
+    /// Its path.
+    pub socket: PathBuf,
+    /// Its mode.
+    pub mode: u32,
+    /// Its group, by name or number; otherwise the daemon's own.
+    pub group: Option<String>,
+    /// How secrets get to the job.
+    pub delivery: Delivery,
+    /// Whether the service describes itself to tools such as grpcurl.
+    pub reflection: bool,
+}
+
+/// How secrets get to the job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// The daemon writes files; the job sees the same file system.
+    Files,
+    /// The answer holds the values; the client writes the files.
+    Inline {
+        /// Whether the client may write them to a disk when there is no memory-backed directory.
+        disk_allowed: bool,
+    },
+}
+
+impl fmt::Display for Delivery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Files => "files",
+            Self::Inline {
+                disk_allowed: false,
+            } => "inline",
+            Self::Inline { disk_allowed: true } => "inline, disk allowed",
+        })
+    }
+}
+
+/// Where and how files are written.
+#[derive(Clone, Debug)]
+pub struct Files {
+    /// The directory below which each request gets its own.
+    pub directory: PathBuf,
+    /// Whether to refuse anything but tmpfs and ramfs.
+    pub require_memory_backed: bool,
+    /// The mode of the files.
+    pub mode: u32,
+    /// The longest that files stay.
+    pub max_ttl: Duration,
+    /// How long files stay after the process that owns them ended.
+    pub owner_grace: Duration,
+}
+
+/// For jobs that name none.
+#[derive(Clone, Debug)]
+pub struct Defaults {
+    /// The Entra tenant.
+    pub tenant: Option<TenantId>,
+    /// The client.
+    pub client: Option<ClientId>,
+    /// The vault.
+    pub vault: Option<VaultUrl>,
+}
+
+/// Bounds and deadlines.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Secrets in a request.
+    pub secrets: usize,
+    /// Bytes of a request.
+    pub request_bytes: usize,
+    /// The longest that a request takes, whatever the caller allows.
+    pub request_timeout: Duration,
+    /// The longest that requests may go on after the signal to stop.
+    pub stop_timeout: Duration,
+}
+
+/// The daemon's log, on standard error.
+#[derive(Clone, Debug)]
+pub struct Log {
+    /// Lines of JSON, or text for people.
+    pub format: LogFormat,
+    /// `error`, `warn`, `info`, `debug` or `trace`.
+    pub level: String,
+}
+
+/// The form of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// Text.
+    Text,
+}
+
+/// The file could not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It could not be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// It has mistakes.
+    #[error("{} has mistakes", path.display())]
+    Wrong {
+        /// The file.
+        path: PathBuf,
+        /// All of them.
+        problems: Vec<Problem>,
+    },
+}
+
+impl Config {
+    /// Reads and checks the file at `path`.
+    pub fn load(path: &Path) -> Result<Self, Error> {
+        let path = path.to_owned();
+        match fs::read_to_string(&path) {
+            Ok(text) => Self::parse(&text).map_err(|problems| Error::Wrong { path, problems }),
+            Err(source) => Err(Error::Unreadable { path, source }),
+        }
+    }
+
+    /// Checks `text`; every mistake in it is reported.
+    pub fn parse(text: &str) -> Result<Self, Vec<Problem>> {
+        let problems = Problems::new(text);
+        let config = raw::parse(&problems, check::config).flatten();
+        let problems = problems.into_sorted();
+        match config {
+            Some(config) if problems.is_empty() => Ok(config),
+            _ => Err(problems),
+        }
+    }
+}

@@ -105,11 +105,6 @@ pub(crate) struct Table<'a> {
 }
 
 impl<'a> Table<'a> {
-    /// Whether the file has this table at all.
-    pub(crate) fn is_present(&self) -> bool {
-        self.entries.is_some()
-    }
-
     /// Whether the file has this key; does not make it known.
     pub(crate) fn has(&self, key: &str) -> bool {
         self.entries
@@ -147,13 +142,10 @@ impl<'a> Table<'a> {
     /// The table `[key]`, which may be absent.
     pub(crate) fn table(&mut self, key: &'static str) -> Table<'a> {
         let value = self.value(key);
-        let entries = value.and_then(|value| match value.get_ref() {
-            DeValue::Table(entries) => Some(entries),
-            _ => {
-                self.problem(key, format!("is no table; write [{}]", self.key(key)));
-                None
-            }
-        });
+        let entries = value.and_then(|value| value.get_ref().as_table());
+        if value.is_some() && entries.is_none() {
+            self.problem(key, format!("is no table; write [{}]", self.key(key)));
+        }
         self.child(self.key(key), value, entries)
     }
 
@@ -174,7 +166,7 @@ impl<'a> Table<'a> {
             let path = format!("{}[{index}]", self.key(key));
             match element.get_ref() {
                 DeValue::Table(entries) => {
-                    tables.push(self.child(path, Some(element), Some(entries)))
+                    tables.push(self.child(path, Some(element), Some(entries)));
                 }
                 _ => self
                     .problems
@@ -392,7 +384,7 @@ mod tests {
 
     #[test]
     fn text_that_is_no_toml_is_one_problem() {
-        let found = problems("a = 1\na = 2\n", |_| unreachable!());
+        let found = problems("a = 1\na = 2\n", |_| panic!("there is no table"));
         assert_eq!(found.len(), 1);
         assert!(found[0].starts_with("line 2: "), "{found:?}");
     }
@@ -401,7 +393,6 @@ mod tests {
     fn absent_tables_give_defaults_and_no_problem() {
         let found = problems("", |mut root| {
             let mut table = root.table("t");
-            assert!(!table.is_present());
             assert!(table.or("yes", true));
         });
         assert!(found.is_empty(), "{found:?}");

@@ -1,0 +1,243 @@
+//! What a failure of Entra or Key Vault means: the one place where their answers become our
+//! [`Error`]s, and where it is decided whether trying again can help. Codes and bodies are those
+//! that the services document or were recorded with; texts are only ever shown to the operator.
+
+use std::time::Duration;
+
+use azure_core::{error::ErrorResponse, http::headers::HeaderName};
+use serde::Deserialize;
+
+use super::wire::{Answer, Fault};
+use crate::{
+    error::{Detail, Error, Service},
+    vault::Grant,
+};
+
+/// An error, and whether the same request can succeed when it is sent again.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) error: Error,
+    pub(super) again: Again,
+}
+
+/// Whether to try again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Again {
+    /// It would fail the same way.
+    Never,
+    /// It may pass soon.
+    Soon,
+    /// The service said when.
+    After(Duration),
+}
+
+/// Entra's answer to a token request that got no token.
+pub(super) fn of_exchange(grant: &Grant, fault: Option<Fault>) -> Failure {
+    let answer = match fault {
+        Some(Fault::Answered(answer)) => answer,
+        fault => return without_answer(Service::Entra, fault),
+    };
+    let said: Refusal = serde_json::from_slice(&answer.body).unwrap_or_default();
+    let code = said.error_codes.first().copied();
+    let detail = Detail(format!("HTTP {} {}", answer.status, answer.text()));
+    match code {
+        // Too many requests for the tenant; a loop was detected.
+        Some(90055 | 50196) => throttled(Service::Entra, &answer, detail),
+        // Transient inside Entra.
+        Some(90006 | 90012 | 90024 | 90033 | 90090 | 50033) => {
+            unavailable(Service::Entra, "is failing", detail, Again::Soon)
+        }
+        // Entra could not get GitLab's discovery document or keys: GitLab's fault, but it may pass.
+        Some(50166 | 90061 | 501_661) => refused(grant, code, detail, Again::Soon),
+        Some(_) if matches!(answer.status, 400 | 401) => refused(grant, code, detail, Again::Never),
+        _ => by_status(Service::Entra, &answer, detail),
+    }
+}
+
+/// Key Vault's answer to a read that got no secret.
+pub(super) fn of_read(grant: &Grant, fault: Option<Fault>) -> Failure {
+    let answer = match fault {
+        Some(Fault::Answered(answer)) => answer,
+        fault => return without_answer(Service::KeyVault, fault),
+    };
+    let said = serde_json::from_slice::<ErrorResponse>(&answer.body).ok();
+    let said = said.and_then(|response| response.error);
+    let code = said.as_ref().and_then(|error| error.code.clone());
+    let inner = said.as_ref().and_then(|error| error.inner_error.as_ref());
+    let inner = inner.and_then(|inner| inner.code.clone());
+    let message = said.and_then(|error| error.message).unwrap_or_default();
+    let detail = Detail(format!("HTTP {} {}", answer.status, answer.text()));
+
+    let variable = grant.variable.clone();
+    let secret = match &grant.version {
+        Some(version) => format!("{}/{version}", grant.name),
+        None => grant.name.to_string(),
+    };
+    let error = match (answer.status, code.as_deref()) {
+        // Seen now and then on the service's side with a good token.
+        (401, _) if message.contains("AKV10046") => {
+            return unavailable(Service::KeyVault, "is failing", detail, Again::Soon);
+        }
+        (401, Some(_)) => Error::VaultForbidden {
+            variable,
+            secret,
+            code: akv_code(&message),
+            detail,
+        },
+        (403, Some(_)) if inner.as_deref() == Some("SecretDisabled") => Error::SecretDisabled {
+            variable,
+            secret,
+            detail,
+        },
+        (403, Some(_)) => Error::VaultForbidden {
+            variable,
+            secret,
+            code: inner.filter(|code| code.bytes().all(|byte| byte.is_ascii_alphanumeric())),
+            detail,
+        },
+        (404, Some(_)) => Error::SecretNotFound {
+            variable,
+            secret,
+            detail,
+        },
+        _ => return by_status(Service::KeyVault, &answer, detail),
+    };
+    never(error)
+}
+
+/// The parts of Entra's error that are looked at.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Refusal {
+    error_codes: Vec<u64>,
+}
+
+fn never(error: Error) -> Failure {
+    Failure {
+        error,
+        again: Again::Never,
+    }
+}
+
+fn refused(grant: &Grant, aadsts: Option<u64>, detail: Detail, again: Again) -> Failure {
+    let variable = grant.variable.clone();
+    Failure {
+        error: Error::ExchangeRefused {
+            variable,
+            aadsts,
+            detail,
+        },
+        again,
+    }
+}
+
+fn throttled(service: Service, answer: &Answer, detail: Detail) -> Failure {
+    let retry_after = answer.retry_after();
+    Failure {
+        error: Error::UpstreamThrottled {
+            service,
+            retry_after,
+            detail,
+        },
+        again: retry_after.map_or(Again::Soon, Again::After),
+    }
+}
+
+fn unavailable(service: Service, problem: &'static str, detail: Detail, again: Again) -> Failure {
+    Failure {
+        error: Error::UpstreamUnavailable {
+            service,
+            problem,
+            detail,
+        },
+        again,
+    }
+}
+
+/// An answer whose body says nothing that we know: the status has to do.
+fn by_status(service: Service, answer: &Answer, detail: Detail) -> Failure {
+    match answer.status {
+        429 => throttled(service, answer, detail),
+        408 | 500..=599 => {
+            let again = answer.retry_after().map_or(Again::Soon, Again::After);
+            unavailable(service, "is failing", detail, again)
+        }
+        300..=399 => unavailable(
+            service,
+            "answered with a redirect, which is not followed",
+            detail,
+            Again::Never,
+        ),
+        _ => unavailable(
+            service,
+            "gave an answer that is not one of its own (a proxy in between?)",
+            detail,
+            Again::Never,
+        ),
+    }
+}
+
+/// No answer at all, or none that could be used.
+fn without_answer(service: Service, fault: Option<Fault>) -> Failure {
+    let (problem, said, again) = match fault {
+        Some(Fault::Silent {
+            timed_out: true,
+            said,
+        }) => ("did not answer in time", said, Again::Soon),
+        Some(Fault::Silent { said, .. }) => ("cannot be reached", said, Again::Soon),
+        Some(Fault::Broken { said }) => (
+            "broke off its answer, or gave one too large",
+            said,
+            Again::Soon,
+        ),
+        Some(Fault::Answered(_)) | None => (
+            "gave an answer that cannot be understood",
+            "a success without the fields that one has".to_owned(),
+            Again::Never,
+        ),
+    };
+    unavailable(service, problem, Detail(said), again)
+}
+
+/// `AKV10022` of `AKV10022: Invalid audience. …`
+fn akv_code(message: &str) -> Option<String> {
+    let digits: String = message
+        .split_once("AKV")?
+        .1
+        .chars()
+        .take_while(char::is_ascii_digit)
+        .take(8)
+        .collect();
+    (!digits.is_empty()).then(|| format!("AKV{digits}"))
+}
+
+impl Answer {
+    /// How long the service asks to wait: seconds only, as both services send it.
+    fn retry_after(&self) -> Option<Duration> {
+        let header = HeaderName::from_static("retry-after");
+        let seconds = self
+            .headers
+            .get_optional_str(&header)?
+            .trim()
+            .parse()
+            .ok()?;
+        Some(Duration::from_secs(seconds))
+    }
+
+    /// The beginning of the body on one line, for the operator's log.
+    fn text(&self) -> String {
+        // Longer than any error of the services; pages of proxies are cut.
+        const SHOWN: usize = 2048;
+        let body = String::from_utf8_lossy(&self.body);
+        body.chars()
+            .take(SHOWN)
+            .map(|character| {
+                if character.is_control() {
+                    ' '
+                } else {
+                    character
+                }
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,149 @@
+//! The read: one GET for one secret, with the access token on the first try.
+
+use std::{fmt, sync::Arc, time::SystemTime};
+
+use azure_core::{
+    credentials::{AccessToken, TokenCredential, TokenRequestOptions},
+    http::{
+        Context, Request,
+        headers::AUTHORIZATION,
+        policies::{Policy, PolicyResult},
+    },
+    time::OffsetDateTime,
+};
+use azure_security_keyvault_secrets::{
+    ResourceExt as _, SecretClient, SecretClientOptions,
+    models::{Secret, SecretAttributes, SecretClientGetSecretOptions},
+};
+use tokio::time::Instant;
+
+use super::{
+    Azure,
+    fault::{self, Failure},
+    retry,
+    wire::Wire,
+};
+use crate::{
+    error::{Error, Service},
+    secret::SecretValue,
+    vault::{Fetched, Grant},
+};
+
+impl Azure {
+    /// Reads the secret of `grant`.
+    pub(super) async fn read(
+        &self,
+        grant: &Grant,
+        token: &AccessToken,
+        deadline: Instant,
+    ) -> Result<Fetched, Error> {
+        retry::until(deadline, Service::KeyVault, || self.read_once(grant, token)).await
+    }
+
+    async fn read_once(&self, grant: &Grant, token: &AccessToken) -> Result<Fetched, Failure> {
+        let wire = Wire::new(&self.http);
+        self.get(grant, token, &wire).await.map_err(|error| {
+            tracing::debug!(%error, "no secret");
+            fault::of_read(grant, wire.fault())
+        })
+    }
+
+    async fn get(
+        &self,
+        grant: &Grant,
+        token: &AccessToken,
+        wire: &Arc<Wire>,
+    ) -> azure_core::Result<Fetched> {
+        let exchanged = Arc::new(Exchanged(token.clone()));
+        let mut client_options = self.options(wire);
+        client_options.per_try_policies.push(exchanged.clone());
+        let options = SecretClientOptions {
+            client_options,
+            ..SecretClientOptions::default()
+        };
+        let client = SecretClient::new(grant.vault.as_str(), exchanged, Some(options))?;
+        let version = grant.version.as_ref().map(ToString::to_string);
+        let options = SecretClientGetSecretOptions {
+            secret_version: version,
+            ..SecretClientGetSecretOptions::default()
+        };
+        let secret = client
+            .get_secret(grant.name.as_str(), Some(options))
+            .await?;
+        fetched(secret.into_model()?)
+    }
+}
+
+/// Takes the value, the version and what is to be warned of out of Key Vault's answer.
+fn fetched(mut secret: Secret) -> azure_core::Result<Fetched> {
+    let missing = |what: &'static str| {
+        azure_core::Error::with_message(azure_core::error::ErrorKind::DataConversion, what)
+    };
+    let value = secret.value.take().ok_or_else(|| missing("no value"))?;
+    let version = secret
+        .resource_id()?
+        .version
+        .ok_or_else(|| missing("no version"))?;
+    let warnings = secret.attributes.as_ref().map_or(Vec::new(), |attributes| {
+        warnings(attributes, OffsetDateTime::from(SystemTime::now()))
+    });
+    Ok(Fetched {
+        value: Arc::new(SecretValue::new(value.into_bytes())),
+        version,
+        warnings,
+    })
+}
+
+/// Key Vault hands out secrets before and after their time; who uses one should know.
+fn warnings(attributes: &SecretAttributes, now: OffsetDateTime) -> Vec<String> {
+    let expired = attributes.expires.filter(|expires| *expires <= now);
+    let early = attributes.not_before.filter(|not_before| *not_before > now);
+    let expired = expired.map(|expires| format!("expired in Key Vault on {}", expires.date()));
+    let early = early.map(|from| format!("is not valid in Key Vault before {}", from.date()));
+    expired.into_iter().chain(early).collect()
+}
+
+/// An access token that was bought before, for a client that would otherwise send every first
+/// request without one and wait to be challenged. If the vault challenges all the same, the SDK
+/// checks the challenge and comes back here: the answer is the same token, for the same scope only.
+#[derive(Clone)]
+struct Exchanged(AccessToken);
+
+impl fmt::Debug for Exchanged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Exchanged([redacted])")
+    }
+}
+
+#[async_trait::async_trait]
+impl TokenCredential for Exchanged {
+    async fn get_token(
+        &self,
+        _scopes: &[&str],
+        _: Option<TokenRequestOptions<'_>>,
+    ) -> azure_core::Result<AccessToken> {
+        Ok(self.0.clone())
+    }
+}
+
+#[async_trait::async_trait]
+impl Policy for Exchanged {
+    async fn send(
+        &self,
+        ctx: &Context,
+        request: &mut Request,
+        next: &[Arc<dyn Policy>],
+    ) -> PolicyResult {
+        if request.headers().get_optional_str(&AUTHORIZATION).is_none() {
+            let bearer = format!("Bearer {}", self.0.token.secret());
+            request.insert_header(AUTHORIZATION, bearer);
+        }
+        match next {
+            [policy, rest @ ..] => policy.send(ctx, request, rest).await,
+            [] => Err(azure_core::Error::with_message(
+                azure_core::error::ErrorKind::Other,
+                "the pipeline has no transport",
+            )),
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! What goes over the wire, for one request of the Azure crates: sends it on the process's one HTTP
+//! client, reads the answer to its end within a limit, and keeps the last answer that was no
+//! success. The crates lose status and body of many errors on the way up; what came over the wire
+//! is what errors are classified by.
+
+use std::{
+    error::Error as _,
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use azure_core::{
+    Error, Result,
+    error::ErrorKind,
+    http::{AsyncRawResponse, HttpClient, Request, headers::Headers},
+};
+use futures_util::StreamExt as _;
+
+/// The largest real answer is a secret of 25 KB whose every byte is escaped in JSON.
+const LARGEST_BODY: usize = 256 * 1024;
+
+/// The last thing that went wrong on the wire.
+#[derive(Clone, Debug)]
+pub(super) enum Fault {
+    /// An answer that was no success.
+    Answered(Answer),
+    /// No answer: what the network said, and whether it was a matter of time.
+    Silent { timed_out: bool, said: String },
+    /// The answer was larger than any real one, or broke off.
+    Broken { said: String },
+}
+
+/// An answer that was no success.
+#[derive(Clone)]
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) headers: Headers,
+    pub(super) body: Vec<u8>,
+}
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Answer")
+            .field("status", &self.status)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The transport of one request of ours.
+pub(super) struct Wire {
+    http: reqwest::Client,
+    fault: Mutex<Option<Fault>>,
+}
+
+impl Wire {
+    pub(super) fn new(http: &reqwest::Client) -> Arc<Self> {
+        Arc::new(Self {
+            http: http.clone(),
+            fault: Mutex::default(),
+        })
+    }
+
+    /// The last thing that went wrong; `None` when every answer was a success.
+    pub(super) fn fault(&self) -> Option<Fault> {
+        self.fault
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn note(&self, fault: Option<Fault>) {
+        *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = fault;
+    }
+
+    /// Reads a body to its end.
+    async fn read(&self, answer: AsyncRawResponse) -> Result<AsyncRawResponse> {
+        let (status, headers, mut body) = answer.deconstruct();
+        let mut read = Vec::new();
+        while let Some(chunk) = body.next().await {
+            let chunk = chunk.inspect_err(|error| self.note(Some(silent(error))))?;
+            if read.len() + chunk.len() > LARGEST_BODY {
+                let said = format!("an answer of more than {LARGEST_BODY} bytes");
+                self.note(Some(Fault::Broken { said: said.clone() }));
+                return Err(Error::with_message(ErrorKind::DataConversion, said));
+            }
+            read.extend_from_slice(&chunk);
+        }
+        self.note((!status.is_success()).then(|| {
+            Fault::Answered(Answer {
+                status: status.into(),
+                headers: headers.clone(),
+                body: read.clone(),
+            })
+        }));
+        Ok(AsyncRawResponse::from_bytes(status, headers, read))
+    }
+}
+
+impl fmt::Debug for Wire {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Wire").finish_non_exhaustive()
+    }
+}
+
+#[async_trait::async_trait]
+impl HttpClient for Wire {
+    async fn execute_request(&self, request: &Request) -> Result<AsyncRawResponse> {
+        let answer = self.http.execute_request(request).await;
+        self.read(answer.inspect_err(|error| self.note(Some(silent(error))))?)
+            .await
+    }
+}
+
+/// Everything in the chain of an error, for the operator: the useful part is at its end.
+fn silent(error: &Error) -> Fault {
+    let mut said = error.to_string();
+    let mut timed_out = false;
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        timed_out |= error
+            .downcast_ref::<reqwest::Error>()
+            .is_some_and(reqwest::Error::is_timeout);
+        said = format!("{said}: {error}");
+        cause = error.source();
+    }
+    Fault::Silent { timed_out, said }
+}
+
+/// Bounds for a single request; the caller's deadline bounds them all together.
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Entra and Key Vault answer within a second or two; ten is an outage.
+pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);

@@ -1,0 +1,197 @@
+//! From the TOML as typed to what it means: a function for each table, every mistake noted.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use super::{
+    Config, Defaults, Delivery, Files, Limits, Listen, Log, LogFormat,
+    raw::Table,
+    value::{Count, DeliveryChoice, HttpUrl, HttpsUrl, Octal},
+};
+use crate::azure::{self, ClientId, Cloud, TenantId};
+
+pub(super) fn config(mut root: Table<'_>) -> Option<Config> {
+    let listeners = listeners(&mut root);
+    let files = files(root.table("files"));
+    let azure = azure(root.table("azure"));
+    let limits = limits(root.table("limits"));
+    let log = log(root.table("log"));
+    let (azure, defaults) = azure?;
+    Some(Config {
+        listeners,
+        files,
+        azure,
+        defaults,
+        limits,
+        log,
+    })
+}
+
+fn listeners(root: &mut Table<'_>) -> Vec<Listen> {
+    let tables = root.tables("listen");
+    if tables.is_empty() {
+        let example = "is missing; at least one socket is needed: [[listen]] with socket = \"/run/runner-secrets/api/api.sock\"";
+        root.problem("listen", example.to_owned());
+    }
+    let mut listeners: Vec<Listen> = Vec::new();
+    for table in tables {
+        let taken = |socket: &Path| listeners.iter().any(|listen| listen.socket == socket);
+        listeners.extend(listen(table, taken));
+    }
+    listeners
+}
+
+fn listen(mut table: Table<'_>, taken: impl Fn(&Path) -> bool) -> Option<Listen> {
+    let socket = table.required::<PathBuf>("socket");
+    if socket.as_deref().is_some_and(taken) {
+        table.problem("socket", "is the socket of another [[listen]]".to_owned());
+    }
+    let Octal(mode) = table.or("socket_mode", Octal(0o660));
+    let group = table.optional::<String>("socket_group");
+    let choice = table.or("delivery", DeliveryChoice::Files);
+    let disk_allowed = table.optional::<bool>("inline_disk");
+    if disk_allowed.is_some() && choice == DeliveryChoice::Files {
+        let problem = "has a meaning only with delivery = \"inline\"";
+        table.problem("inline_disk", problem.to_owned());
+    }
+    let delivery = match choice {
+        DeliveryChoice::Files => Delivery::Files,
+        DeliveryChoice::Inline => Delivery::Inline {
+            disk_allowed: disk_allowed.unwrap_or(false),
+        },
+    };
+    let reflection = table.or("reflection", false);
+    Some(Listen {
+        socket: socket?,
+        mode,
+        group,
+        delivery,
+        reflection,
+    })
+}
+
+fn files(mut table: Table<'_>) -> Files {
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+    let directory = PathBuf::from("/run/runner-secrets-leases");
+    let Octal(mode) = table.or("file_mode", Octal(0o400));
+    if mode & 0o007 != 0 {
+        let problem = "would let every user of the host read the secrets";
+        table.problem("file_mode", problem.to_owned());
+    }
+    Files {
+        directory: table.or("directory", directory),
+        require_memory_backed: table.or("require_memory_backed", true),
+        mode,
+        max_ttl: table.or("max_ttl", DAY),
+        // after_script is another process than the script, and still needs the files.
+        owner_grace: table.or("owner_grace", Duration::from_secs(10 * 60)),
+    }
+}
+
+fn azure(mut table: Table<'_>) -> Option<(azure::Settings, Defaults)> {
+    let cloud = cloud(&mut table);
+    let ca = table.optional::<PathBuf>("ca_file");
+    let ca = ca.and_then(|path| match fs::read(&path) {
+        Ok(pem) => Some(azure::Ca { path, pem }),
+        Err(error) => {
+            table.problem("ca_file", format!("{}: {error}", path.display()));
+            None
+        }
+    });
+    let proxy = table.optional::<HttpUrl>("proxy_url");
+    let tenant = table.optional::<TenantId>("tenant_id");
+    let client = table.optional::<ClientId>("client_id");
+    let vault = table.optional::<String>("vault_url");
+    let cloud = cloud?;
+    let vault = vault.and_then(|vault| match cloud.vault(&vault) {
+        Ok(vault) => Some(vault),
+        Err(error) => {
+            table.problem("vault_url", error.to_string());
+            None
+        }
+    });
+    let proxy = proxy.map(|HttpUrl(url)| url);
+    let settings = azure::Settings { cloud, ca, proxy };
+    Some((
+        settings,
+        Defaults {
+            tenant,
+            client,
+            vault,
+        },
+    ))
+}
+
+fn cloud(table: &mut Table<'_>) -> Option<Cloud> {
+    let name = table.or("cloud", "public".to_owned());
+    let authority = table.optional::<HttpsUrl>("authority_host");
+    let suffixes = table.optional::<Vec<String>>("vault_suffixes");
+    let vault_hosts = table.or("vault_hosts", Vec::new());
+    let custom = name == "custom";
+    for (key, given) in [
+        ("authority_host", authority.is_some()),
+        (
+            "vault_suffixes",
+            suffixes.as_ref().is_some_and(|list| !list.is_empty()),
+        ),
+    ] {
+        if given && !custom {
+            let problem = "is for cloud = \"custom\" only; the other clouds have theirs";
+            table.problem(key, problem.to_owned());
+        }
+        if custom && !given && !table.has(key) {
+            table.problem(key, "is needed for cloud = \"custom\"".to_owned());
+        }
+    }
+    if custom {
+        return Some(Cloud {
+            authority_host: authority?.0,
+            vault_suffixes: suffixes?,
+            vault_hosts,
+        });
+    }
+    let Some(cloud) = Cloud::named(&name) else {
+        let problem = "is none of \"public\", \"us_government\", \"china\" and \"custom\"";
+        table.problem("cloud", problem.to_owned());
+        return None;
+    };
+    Some(Cloud {
+        vault_hosts,
+        ..cloud
+    })
+}
+
+fn limits(mut table: Table<'_>) -> Limits {
+    // More in one job is a mistake in the spec.
+    let secrets = table.or("secrets", Count(100)).0;
+    // Room for 100 secrets with tokens of their own of usual size; below what the decoder takes.
+    let request_bytes = table.or("request_bytes", Count(1024 * 1024)).0;
+    if request_bytes > crate::service::MOST_DECODED {
+        let problem = format!(
+            "is more than {}, the most that is decoded",
+            crate::service::MOST_DECODED
+        );
+        table.problem("request_bytes", problem);
+    }
+    Limits {
+        secrets,
+        request_bytes,
+        request_timeout: table.or("request_timeout", Duration::from_secs(30)),
+        stop_timeout: table.or("stop_timeout", Duration::from_secs(30)),
+    }
+}
+
+fn log(mut table: Table<'_>) -> Log {
+    let level = table.or("level", "info".to_owned());
+    if !["error", "warn", "info", "debug", "trace"].contains(&level.as_str()) {
+        let problem = "is none of \"error\", \"warn\", \"info\", \"debug\" and \"trace\"";
+        table.problem("level", problem.to_owned());
+    }
+    Log {
+        format: table.or("format", LogFormat::Text),
+        level,
+    }
+}

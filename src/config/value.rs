@@ -1,0 +1,99 @@
+//! What can stand on the right of an equals sign, beyond TOML's own types.
+
+use toml::de::DeValue;
+use url::Url;
+
+use super::{
+    LogFormat,
+    raw::{Value, expected},
+};
+use crate::azure::{ClientId, TenantId};
+
+/// A mode, written as a string of octal digits.
+pub(super) struct Octal(pub(super) u32);
+
+impl Value for Octal {
+    fn read(value: &DeValue<'_>) -> Result<Self, String> {
+        let text = String::read(value)?;
+        match u32::from_str_radix(&text, 8) {
+            Ok(mode) if mode <= 0o777 => Ok(Self(mode)),
+            _ => Err(format!("{text:?} is no mode such as \"0660\"")),
+        }
+    }
+}
+
+/// A number of at least one.
+pub(super) struct Count(pub(super) usize);
+
+impl Value for Count {
+    fn read(value: &DeValue<'_>) -> Result<Self, String> {
+        match usize::try_from(u64::read(value)?) {
+            Ok(0) => Err("is zero".to_owned()),
+            Ok(count) => Ok(Self(count)),
+            Err(_) => Err("is too large".to_owned()),
+        }
+    }
+}
+
+/// The word for it, before `inline_disk` is looked at.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum DeliveryChoice {
+    Files,
+    Inline,
+}
+
+impl Value for DeliveryChoice {
+    fn read(value: &DeValue<'_>) -> Result<Self, String> {
+        match String::read(value)?.as_str() {
+            "files" => Ok(Self::Files),
+            "inline" => Ok(Self::Inline),
+            other => Err(format!("{other:?} is neither \"files\" nor \"inline\"")),
+        }
+    }
+}
+
+impl Value for LogFormat {
+    fn read(value: &DeValue<'_>) -> Result<Self, String> {
+        match String::read(value)?.as_str() {
+            "json" => Ok(Self::Json),
+            "text" => Ok(Self::Text),
+            other => Err(format!("{other:?} is neither \"json\" nor \"text\"")),
+        }
+    }
+}
+
+/// An https URL that is a host and nothing else.
+pub(super) struct HttpsUrl(pub(super) Url);
+
+impl Value for HttpsUrl {
+    fn read(value: &DeValue<'_>) -> Result<Self, String> {
+        match Url::parse(&String::read(value)?) {
+            Ok(url) if url.scheme() == "https" && url.path() == "/" => Ok(Self(url)),
+            _ => Err("is no URL such as \"https://login.example.com\"".to_owned()),
+        }
+    }
+}
+
+/// An http or https URL, for a proxy.
+pub(super) struct HttpUrl(pub(super) Url);
+
+impl Value for HttpUrl {
+    fn read(value: &DeValue<'_>) -> Result<Self, String> {
+        match Url::parse(&String::read(value)?) {
+            Ok(url) if matches!(url.scheme(), "http" | "https") => Ok(Self(url)),
+            _ => Err("is no URL such as \"http://proxy.example.com:3128\"".to_owned()),
+        }
+    }
+}
+
+impl Value for TenantId {
+    fn read(value: &DeValue<'_>) -> Result<Self, String> {
+        Self::parse(&String::read(value)?).ok_or_else(|| "is no GUID and no domain".to_owned())
+    }
+}
+
+impl Value for ClientId {
+    fn read(value: &DeValue<'_>) -> Result<Self, String> {
+        Self::parse(&String::read(value)?).ok_or_else(|| expected("a GUID", value))
+    }
+}

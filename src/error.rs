@@ -1,0 +1,231 @@
+//! Why a request was refused or failed: one enum by the cause that a user sees, each with one
+//! [`Reason`]. What `Display` says goes into the job's log: what was refused, by whom, what to
+//! check, with nothing but what the caller sent or may know. What the services answered goes to
+//! the operator's log only, through [`Error::detail`].
+
+use std::{fmt, time::Duration};
+
+use runner_secrets_proto::Reason;
+
+use crate::{files, name::VariableName};
+
+/// A request that gets no secrets.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Something that should be impossible happened.
+    #[error("runner-secrets has a defect ({what}); please report it with the request id")]
+    Bug {
+        /// What was found to be impossible.
+        what: &'static str,
+    },
+    /// The caller may not do this.
+    #[error("{problem}")]
+    CallerDenied {
+        /// Who may not do what.
+        problem: &'static str,
+    },
+    /// The time that the caller or the operator allows was over.
+    #[error("the time for the request ran out while {waiting}")]
+    DeadlineExceeded {
+        /// What was going on when it did.
+        waiting: &'static str,
+    },
+    /// Entra refused the ID token.
+    #[error("{variable}: Microsoft Entra ID refused the job's ID token{}; check that the application has a federated credential with exactly this token's issuer, subject and audience", code(*.aadsts))]
+    ExchangeRefused {
+        /// The first variable that needed the token.
+        variable: VariableName,
+        /// Entra's code, such as 700213.
+        aadsts: Option<u64>,
+        /// What Entra answered.
+        detail: Detail,
+    },
+    /// The files could not be written.
+    #[error("the secrets could not be written to files; the operator's log has the cause")]
+    FilesFailed(#[source] files::Error),
+    /// The request itself is wrong.
+    #[error("{field} {problem}")]
+    RequestInvalid {
+        /// The field, as a path into the request.
+        field: String,
+        /// What is wrong with it, as the end of the sentence.
+        problem: String,
+    },
+    /// The secret's version is disabled.
+    #[error(
+        "{variable}: the secret {secret} is disabled in Key Vault; enable it or name another version"
+    )]
+    SecretDisabled {
+        /// For which variable.
+        variable: VariableName,
+        /// Which secret, as the job named it.
+        secret: String,
+        /// What Key Vault answered.
+        detail: Detail,
+    },
+    /// There is no such secret, or no such version.
+    #[error(
+        "{variable}: Key Vault has no secret {secret}; check the name, the version and the vault"
+    )]
+    SecretNotFound {
+        /// For which variable.
+        variable: VariableName,
+        /// Which secret, as the job named it.
+        secret: String,
+        /// What Key Vault answered.
+        detail: Detail,
+    },
+    /// The token's time is over.
+    #[error(
+        "{field} has expired: request the secrets earlier in the job, or raise the job's timeout, which is how long its ID tokens live"
+    )]
+    TokenExpired {
+        /// The field that holds the token.
+        field: String,
+    },
+    /// The token is none that this daemon takes.
+    #[error("{field} {problem}")]
+    TokenInvalid {
+        /// The field that holds the token.
+        field: String,
+        /// What is wrong with it, as the end of the sentence.
+        problem: String,
+    },
+    /// A service limits the rate of requests.
+    #[error("{service} is limiting the rate of requests; try again later")]
+    UpstreamThrottled {
+        /// Which service.
+        service: Service,
+        /// How long it asks to wait.
+        retry_after: Option<Duration>,
+        /// What it answered.
+        detail: Detail,
+    },
+    /// A service cannot be reached or fails.
+    #[error("{service} {problem}; try again later, or ask the operator to look into it")]
+    UpstreamUnavailable {
+        /// Which service.
+        service: Service,
+        /// What is wrong, as the end of the sentence.
+        problem: &'static str,
+        /// What it answered, or what the network said.
+        detail: Detail,
+    },
+    /// Key Vault refused the read.
+    #[error("{variable}: Key Vault does not let this job's identity read {secret}{}", inner_code(.code.as_deref()))]
+    VaultForbidden {
+        /// For which variable.
+        variable: VariableName,
+        /// Which secret, as the job named it.
+        secret: String,
+        /// Key Vault's inner code, such as `ForbiddenByRbac`.
+        code: Option<String>,
+        /// What Key Vault answered.
+        detail: Detail,
+    },
+}
+
+/// The services that a request depends on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Service {
+    /// Microsoft Entra ID.
+    Entra,
+    /// Azure Key Vault.
+    KeyVault,
+}
+
+/// What a service or the network said, for the operator's log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Detail(pub String);
+
+impl Error {
+    /// The reason, the same word on the wire, in the log and in the documentation.
+    #[must_use]
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::Bug { .. } => Reason::Bug,
+            Self::CallerDenied { .. } => Reason::CallerDenied,
+            Self::DeadlineExceeded { .. } => Reason::DeadlineExceeded,
+            Self::ExchangeRefused { .. } => Reason::ExchangeRefused,
+            Self::FilesFailed(_) => Reason::FilesFailed,
+            Self::RequestInvalid { .. } => Reason::RequestInvalid,
+            Self::SecretDisabled { .. } => Reason::SecretDisabled,
+            Self::SecretNotFound { .. } => Reason::SecretNotFound,
+            Self::TokenExpired { .. } => Reason::TokenExpired,
+            Self::TokenInvalid { .. } => Reason::TokenInvalid,
+            Self::UpstreamThrottled { .. } => Reason::UpstreamThrottled,
+            Self::UpstreamUnavailable { .. } => Reason::UpstreamUnavailable,
+            Self::VaultForbidden { .. } => Reason::VaultForbidden,
+        }
+    }
+
+    /// For the operator: what lies behind it.
+    #[must_use]
+    pub fn detail(&self) -> String {
+        match self {
+            Self::ExchangeRefused { detail, .. }
+            | Self::SecretDisabled { detail, .. }
+            | Self::SecretNotFound { detail, .. }
+            | Self::UpstreamThrottled { detail, .. }
+            | Self::UpstreamUnavailable { detail, .. }
+            | Self::VaultForbidden { detail, .. } => detail.0.clone(),
+            Self::FilesFailed(error) => error.to_string(),
+            Self::Bug { .. }
+            | Self::CallerDenied { .. }
+            | Self::DeadlineExceeded { .. }
+            | Self::RequestInvalid { .. }
+            | Self::TokenExpired { .. }
+            | Self::TokenInvalid { .. } => String::new(),
+        }
+    }
+
+    /// How long to wait before another try, where one makes sense.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        // Long enough for a hiccup to pass; a service that says otherwise is believed.
+        const USUAL: Duration = Duration::from_secs(5);
+        match self {
+            Self::UpstreamThrottled { retry_after, .. } => Some(retry_after.unwrap_or(USUAL)),
+            Self::UpstreamUnavailable { .. } | Self::DeadlineExceeded { .. } => Some(USUAL),
+            Self::Bug { .. }
+            | Self::CallerDenied { .. }
+            | Self::ExchangeRefused { .. }
+            | Self::FilesFailed(_)
+            | Self::RequestInvalid { .. }
+            | Self::SecretDisabled { .. }
+            | Self::SecretNotFound { .. }
+            | Self::TokenExpired { .. }
+            | Self::TokenInvalid { .. }
+            | Self::VaultForbidden { .. } => None,
+        }
+    }
+
+    /// The field of the request that is wrong, with what is wrong about it.
+    #[must_use]
+    pub fn violation(&self) -> Option<(&str, String)> {
+        match self {
+            Self::RequestInvalid { field, problem } | Self::TokenInvalid { field, problem } => {
+                Some((field, problem.clone()))
+            }
+            Self::TokenExpired { field } => Some((field, "has expired".to_owned())),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Entra => "Microsoft Entra ID",
+            Self::KeyVault => "Key Vault",
+        })
+    }
+}
+
+fn code(aadsts: Option<u64>) -> String {
+    aadsts.map_or(String::new(), |code| format!(" (AADSTS{code})"))
+}
+
+fn inner_code(code: Option<&str>) -> String {
+    code.map_or(String::new(), |code| format!(" ({code})"))
+}

@@ -1,0 +1,101 @@
+use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
+
+use super::Base;
+use crate::{name::VariableName, secret::SecretValue};
+
+fn variable(name: &str) -> VariableName {
+    VariableName::parse(name).unwrap()
+}
+
+fn entries(directory: &Path) -> usize {
+    fs::read_dir(directory).unwrap().count()
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o7777
+}
+
+#[test]
+fn files_hold_exactly_the_bytes_and_only_their_owner_reads_them() {
+    let place = tempfile::tempdir().unwrap();
+    let base = Base::open(place.path()).unwrap();
+    let values = [
+        (variable("A"), SecretValue::new(b"line\r\n\0".to_vec())),
+        (variable("B"), SecretValue::new(Vec::new())),
+    ];
+    let files = base
+        .materialise(0o400, values.iter().map(|(name, value)| (name, value)))
+        .unwrap();
+    assert_eq!(fs::read(files.path(&variable("A"))).unwrap(), b"line\r\n\0");
+    assert_eq!(fs::read(files.path(&variable("B"))).unwrap(), b"");
+    assert_eq!(mode(&files.path(&variable("A"))), 0o400);
+    assert_eq!(mode(&files.directory()), 0o700);
+    assert_eq!(entries(place.path()), 1);
+    drop(files);
+    assert_eq!(entries(place.path()), 0);
+}
+
+#[test]
+fn kept_files_stay_until_they_are_removed_by_name() {
+    let place = tempfile::tempdir().unwrap();
+    let base = Base::open(place.path()).unwrap();
+    let value = SecretValue::new(b"x".to_vec());
+    let name = variable("A");
+    let kept = base
+        .materialise(0o400, [(&name, &value)].into_iter())
+        .unwrap()
+        .keep();
+    assert_eq!(entries(place.path()), 1);
+    base.remove(&kept).unwrap();
+    assert_eq!(entries(place.path()), 0);
+    base.remove(&kept).unwrap();
+}
+
+#[test]
+fn what_a_job_added_goes_too_and_links_are_not_followed() {
+    let place = tempfile::tempdir().unwrap();
+    let outside = place.path().join("outside");
+    fs::create_dir(&outside).unwrap();
+    fs::write(outside.join("precious"), "x").unwrap();
+    let lease = place.path().join("leases");
+    fs::create_dir(&lease).unwrap();
+    let files = Base::open(&lease)
+        .unwrap()
+        .materialise(0o400, std::iter::empty())
+        .unwrap();
+    let directory = files.directory();
+    fs::create_dir_all(directory.join("deep/er")).unwrap();
+    fs::write(directory.join("deep/er/file"), "x").unwrap();
+    std::os::unix::fs::symlink(&outside, directory.join("link")).unwrap();
+    drop(files);
+    assert_eq!(entries(&lease), 0);
+    assert!(outside.join("precious").exists());
+}
+
+#[test]
+fn a_second_file_of_a_name_is_refused_and_nothing_stays() {
+    let place = tempfile::tempdir().unwrap();
+    let base = Base::open(place.path()).unwrap();
+    let value = SecretValue::new(b"x".to_vec());
+    let name = variable("A");
+    let twice = [(&name, &value), (&name, &value)];
+    assert!(base.materialise(0o400, twice.into_iter()).is_err());
+    assert_eq!(entries(place.path()), 0);
+}
+
+#[test]
+fn only_our_own_directories_can_be_removed() {
+    let place = tempfile::tempdir().unwrap();
+    let base = Base::open(place.path()).unwrap();
+    for foreign in ["..", ".", "", "x", "../x", "/etc", &"g".repeat(32)] {
+        assert!(base.remove(foreign).is_err(), "{foreign}");
+    }
+}
+
+#[test]
+fn a_symbolic_link_is_no_base() {
+    let place = tempfile::tempdir().unwrap();
+    let link = place.path().join("link");
+    std::os::unix::fs::symlink("/tmp", &link).unwrap();
+    assert!(Base::open(&link).is_err());
+}

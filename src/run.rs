@@ -1,0 +1,225 @@
+//! Wires everything together, serves, and drains. Takes its configuration and a stop signal; what
+//! can fail fails in [`Daemon::bind`], before anything is accepted.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use futures_util::{FutureExt as _, future::Shared, stream};
+use runner_secrets_proto::{
+    FILE_DESCRIPTOR_SET, v1::secrets_provider_server::SecretsProviderServer,
+};
+use tokio::{net::UnixListener, task::JoinSet};
+use tonic::transport::Server;
+use tonic_health::server::HealthReporter;
+use tonic_reflection::server::v1::{ServerReflection, ServerReflectionServer};
+
+use crate::{
+    azure::{self, Azure},
+    config::{Config, Delivery},
+    files::{self, Base},
+    provide::{Place, Provider},
+    service::{Front, MOST_DECODED},
+    socket::{self, Socket},
+};
+
+type Service = SecretsProviderServer<Front<Azure>>;
+
+/// Why the daemon does not start, or did not stop in order.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Azure cannot be reached as configured.
+    #[error(transparent)]
+    Azure(#[from] azure::SetUpError),
+    /// The directory for files cannot be used.
+    #[error("files.directory: {0}")]
+    Files(#[from] files::Error),
+    /// Files would end up on a disk.
+    #[error("files.directory: {} is neither tmpfs nor ramfs, so secrets would be written to a disk; mount a tmpfs there, or set require_memory_backed = false", .0.display())]
+    OnDisk(PathBuf),
+    /// The service cannot describe itself.
+    #[error("reflection: {0}")]
+    Reflection(#[from] tonic_reflection::server::Error),
+    /// Requests were cut off.
+    #[error("requests were still running {} s after the signal to stop, and were cut off", .0.as_secs())]
+    Slow(Duration),
+    /// A socket cannot be had.
+    #[error(transparent)]
+    Socket(#[from] socket::Error),
+    /// A socket failed while serving.
+    #[error("{}: {source}", socket.display())]
+    Serving {
+        /// Which.
+        socket: PathBuf,
+        /// How.
+        source: std::io::Error,
+    },
+}
+
+/// A daemon that has its sockets and accepts as soon as it is served.
+#[derive(Debug)]
+pub struct Daemon {
+    config: Config,
+    sockets: Vec<Socket>,
+    provider: Arc<Provider<Azure>>,
+}
+
+impl Daemon {
+    /// Sets everything up and takes the sockets.
+    pub fn bind(config: Config) -> Result<Self, Error> {
+        let vault = Azure::new(&config.azure)?;
+        let delivers = |listen: &crate::config::Listen| listen.delivery == Delivery::Files;
+        let files = config
+            .listeners
+            .iter()
+            .any(delivers)
+            .then(|| place(&config))
+            .transpose()?;
+        let provider = Provider {
+            vault,
+            defaults: config.defaults.clone(),
+            files,
+            leases: Arc::default(),
+        };
+        Ok(Self {
+            sockets: socket::open(&config.listeners)?,
+            provider: Arc::new(provider),
+            config,
+        })
+    }
+
+    /// Serves until `stop`, then lets the requests that are running end, for no longer than the
+    /// configured time. No file of any job is left behind.
+    pub async fn serve(self, stop: impl Future<Output = ()> + Send + 'static) -> Result<(), Error> {
+        let stop = stop.boxed().shared();
+        let mut servers = JoinSet::new();
+        let mut held = Vec::new();
+        for (socket, listen) in self.sockets.into_iter().zip(&self.config.listeners) {
+            let front = Front {
+                provider: self.provider.clone(),
+                cloud: Arc::new(self.config.azure.cloud.clone()),
+                delivery: listen.delivery,
+                limits: self.config.limits.clone(),
+            };
+            let served = listener(
+                socket.listener,
+                &socket.path,
+                front,
+                listen.reflection,
+                stop.clone(),
+            );
+            servers.spawn(served?);
+            held.push(socket.held);
+            let (socket, delivery) = (socket.path.display(), listen.delivery);
+            tracing::info!(%socket, %delivery, "listening");
+        }
+        let provider = self.provider.clone();
+        let expiry = tokio::spawn(async move { provider.leases.expire().await });
+        let served = drained(servers, stop, self.config.limits.stop_timeout).await;
+        expiry.abort();
+        self.provider.leases.end_all();
+        tracing::info!("stopped");
+        served
+    }
+}
+
+/// The server of one listener, as a future that ends when it has drained.
+fn listener(
+    listener: std::os::unix::net::UnixListener,
+    path: &Path,
+    front: Front<Azure>,
+    reflects: bool,
+    stop: Shared<impl Future<Output = ()> + Send + 'static>,
+) -> Result<impl Future<Output = Result<(), Error>> + Send + 'static, Error> {
+    let socket = path.to_owned();
+    let failed = move |source| Error::Serving { socket, source };
+    let listener = listener
+        .set_nonblocking(true)
+        .and_then(|()| UnixListener::from_std(listener))
+        .map_err(failed.clone())?;
+    let service = Service::new(front).max_decoding_message_size(MOST_DECODED);
+    let (health, health_service) = tonic_health::server::health_reporter();
+    let reflection = reflects.then(reflection).transpose()?;
+    Ok(async move {
+        health.set_serving::<Service>().await;
+        Server::builder()
+            .add_service(service)
+            .add_service(health_service)
+            .add_optional_service(reflection)
+            .serve_with_incoming_shutdown(incoming(listener), leaving(stop, health))
+            .await
+            .map_err(|error| failed(std::io::Error::other(error)))
+    })
+}
+
+/// The directory for files, if it will do.
+fn place(config: &Config) -> Result<Place, Error> {
+    let files = &config.files;
+    let base = Base::open(&files.directory)?;
+    if files.require_memory_backed && !base.is_memory_backed()? {
+        return Err(Error::OnDisk(files.directory.clone()));
+    }
+    Ok(Place {
+        base,
+        mode: files.mode,
+        max_ttl: files.max_ttl,
+        owner_grace: files.owner_grace,
+    })
+}
+
+/// Tells health checks first, so that nobody is sent here any more.
+async fn leaving(stop: impl Future<Output = ()>, health: HealthReporter) {
+    stop.await;
+    health.set_not_serving::<Service>().await;
+}
+
+/// Waits for the servers: as long as they serve, then as long as draining may take.
+async fn drained(
+    mut servers: JoinSet<Result<(), Error>>,
+    stop: impl Future<Output = ()>,
+    stop_timeout: Duration,
+) -> Result<(), Error> {
+    tokio::select! {
+        () = stop => tracing::info!("stopping: letting requests end"),
+        Some(Ok(failed @ Err(_))) = servers.join_next() => return failed,
+    }
+    let all = async {
+        while let Some(server) = servers.join_next().await {
+            if let Ok(Err(error)) = server {
+                return Err(error);
+            }
+        }
+        Ok(())
+    };
+    let ended = tokio::time::timeout(stop_timeout, all).await;
+    ended.unwrap_or(Err(Error::Slow(stop_timeout)))
+}
+
+/// Connections as they come. Failing to accept, as without free file descriptors, passes.
+fn incoming(
+    listener: UnixListener,
+) -> impl stream::Stream<Item = std::io::Result<tokio::net::UnixStream>> {
+    // Long enough not to spin, short enough that nobody notices.
+    const PAUSE: Duration = Duration::from_millis(100);
+    stream::unfold(listener, async |listener| {
+        loop {
+            match listener.accept().await {
+                Ok((connection, _)) => return Some((Ok(connection), listener)),
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a connection");
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }
+        }
+    })
+}
+
+/// The service that describes the others, for tools such as grpcurl.
+fn reflection() -> Result<ServerReflectionServer<impl ServerReflection>, Error> {
+    let builder = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET);
+    Ok(builder.build_v1()?)
+}
