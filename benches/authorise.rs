@@ -1,7 +1,6 @@
 //! What a request costs before anything leaves the machine: verifying its token and asking a policy
 //! of 1,000 rules for ten secrets.
 
-#![expect(missing_docs, reason = "criterion's macros make public functions")]
 #![expect(
     clippy::unwrap_used,
     reason = "a benchmark that cannot be set up should stop"
@@ -123,7 +122,7 @@ fn requests(criterion: &mut Criterion) {
         assert!(policy.authorise(&claims, &refused).is_err());
         let mut group = criterion.benchmark_group(format!("1000 rules for {shape}"));
         group.bench_function("verify", |bench| {
-            bench.iter(|| verify(&token, &issuer, now))
+            bench.iter(|| verify(&token, &issuer, now));
         });
         group.bench_function("authorise 10 secrets", |bench| {
             bench.iter(|| policy.authorise(black_box(&claims), &granted));

@@ -15,7 +15,7 @@ pub struct Issuer {
     pub audiences: Vec<String>,
     /// Where its keys are.
     pub keys: KeySource,
-    /// The certificate authorities for fetching them, instead of the system's.
+    /// Certificate authorities to trust in fetching them, besides the system's.
     pub ca_file: Option<PathBuf>,
 }
 

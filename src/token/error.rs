@@ -1,5 +1,5 @@
 //! Why a token was refused: one variant by cause, and one sentence that a job's author can act on.
-//! A sentence quotes what the token says of itself and what the daemon expects, never the token.
+//! It quotes what the token says of itself and what the daemon expects, never the token.
 
 use std::time::{Duration, SystemTime};
 
@@ -10,12 +10,13 @@ use super::{
     quoted::{AnyOf, Quoted},
 };
 
-/// Why there are no claims to be had from a token.
+/// Why there are no claims to be had from a token, as the end of a sentence that begins with the
+/// token's place.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
     /// Meant for another service.
     #[error(
-        "the ID token's audience is {}, and this daemon accepts {}; set `aud:` under `id_tokens:` in .gitlab-ci.yml",
+        "is for the audience {}, and this daemon accepts {}; set `aud:` under `id_tokens:` in .gitlab-ci.yml",
         AnyOf(found),
         AnyOf(accepted)
     )]
@@ -27,7 +28,7 @@ pub enum Error {
     },
     /// Signed in a way that is not accepted: `none` and everything symmetric are among it.
     #[error(
-        "the ID token's header names the algorithm {}; RS256, RS384 and RS512 are accepted",
+        "is signed with the algorithm {}; RS256, RS384 and RS512 are accepted",
         Quoted(found)
     )]
     Algorithm {
@@ -36,7 +37,7 @@ pub enum Error {
     },
     /// A key and a token that name different algorithms.
     #[error(
-        "the ID token's header names the algorithm {found}, which is not that of the key {}",
+        "is signed with {found}, which is not the algorithm of the key {}",
         Quoted(key_id)
     )]
     AlgorithmOfKey {
@@ -46,11 +47,7 @@ pub enum Error {
         key_id: String,
     },
     /// Not yet valid.
-    #[error(
-        "the ID token is from the future: its claim {claim} is {}, {} from now by this daemon's clock",
-        humantime::format_rfc3339_seconds(*from),
-        humantime::format_duration(*ahead)
-    )]
+    #[error("is from the future: its claim {claim} is {}, {} from now by this daemon's clock", humantime::format_rfc3339_seconds(*from), humantime::format_duration(*ahead))]
     Early {
         /// `nbf` or `iat`.
         claim: &'static str,
@@ -60,11 +57,7 @@ pub enum Error {
         ahead: Duration,
     },
     /// No longer valid.
-    #[error(
-        "the ID token expired at {}, {} ago; a token lives as long as the job's `timeout:`",
-        humantime::format_rfc3339_seconds(*at),
-        humantime::format_duration(*ago)
-    )]
+    #[error("expired at {}, {} ago: request the secrets earlier in the job, or raise the job's timeout, which is how long its ID tokens live", humantime::format_rfc3339_seconds(*at), humantime::format_duration(*ago))]
     Expired {
         /// What `exp` says.
         at: SystemTime,
@@ -72,14 +65,14 @@ pub enum Error {
         ago: Duration,
     },
     /// A header parameter that changes what the token means.
-    #[error("the ID token's header {problem}")]
+    #[error("has a header that {problem}")]
     Header {
         /// The end of the sentence.
         problem: &'static str,
     },
     /// From an issuer that is not configured.
     #[error(
-        "the ID token was issued by {}, and this daemon accepts tokens from {}",
+        "was issued by {}, and this daemon accepts tokens of {}",
         Quoted(found),
         AnyOf(known)
     )]
@@ -90,10 +83,7 @@ pub enum Error {
         known: Vec<String>,
     },
     /// The signature cannot be checked for want of the issuer's keys.
-    #[error(
-        "the signing keys of {issuer} cannot be had at the moment, so the ID token cannot be verified; try again in {}",
-        humantime::format_duration(*retry_after)
-    )]
+    #[error("cannot be verified: the signing keys of {issuer} cannot be had at the moment; try again in {}", humantime::format_duration(*retry_after))]
     KeysUnavailable {
         /// Whose keys.
         issuer: String,
@@ -103,19 +93,19 @@ pub enum Error {
         source: Option<fetch::Error>,
     },
     /// Valid for longer than any job can run.
-    #[error("the ID token is valid until {}, which is further off than GitLab's longest job timeout, a month", humantime::format_rfc3339_seconds(*until))]
+    #[error("is valid until {}, which is further off than GitLab's longest job timeout, a month", humantime::format_rfc3339_seconds(*until))]
     Lifetime {
         /// What `exp` says.
         until: SystemTime,
     },
     /// A claim that every ID token of GitLab has.
-    #[error("the ID token has no claim {claim}")]
+    #[error("has no claim {claim}; is it an ID token of a GitLab job?")]
     Missing {
         /// Which.
         claim: &'static str,
     },
     /// A claim of another type than it has to be.
-    #[error("the ID token's claim {claim} is no {expected}")]
+    #[error("has a claim {claim} that is no {expected}")]
     Mistyped {
         /// Which.
         claim: &'static str,
@@ -123,14 +113,16 @@ pub enum Error {
         expected: &'static str,
     },
     /// Not three parts of base64url.
-    #[error("the ID token is no JWT: {problem}")]
+    #[error(
+        "is no JWT: {problem}; is it an ID token from the job's `id_tokens`, and was its variable expanded?"
+    )]
     Shape {
         /// The end of the sentence.
         problem: &'static str,
     },
     /// The key exists and did not sign this.
     #[error(
-        "the ID token's signature does not match the key {} of {issuer}",
+        "has a signature that does not match the key {} of {issuer}",
         Quoted(key_id)
     )]
     Signature {
@@ -140,7 +132,7 @@ pub enum Error {
         issuer: String,
     },
     /// Header or payload are not the JSON they have to be.
-    #[error("the ID token's {part} {problem}")]
+    #[error("has a {part} that {problem}")]
     Text {
         /// `header` or `payload`.
         part: &'static str,
@@ -148,7 +140,7 @@ pub enum Error {
         problem: &'static str,
     },
     /// Larger than any token has to be.
-    #[error("the ID token has {length} bytes, and this daemon reads less than {limit}")]
+    #[error("has {length} bytes, and this daemon reads less than {limit}")]
     TooLong {
         /// How long it is.
         length: usize,
@@ -157,7 +149,7 @@ pub enum Error {
     },
     /// Signed with a key that the issuer does not publish.
     #[error(
-        "the ID token was signed with the key {}, which {issuer} does not publish",
+        "is signed with the key {}, which {issuer} does not publish",
         Quoted(key_id)
     )]
     UnknownKey {
@@ -168,7 +160,7 @@ pub enum Error {
     },
     /// Signed with a key that is published and not good enough.
     #[error(
-        "the ID token was signed with the key {} of {issuer}, which {problem}",
+        "is signed with the key {} of {issuer}, which {problem}",
         Quoted(key_id)
     )]
     UnusableKey {

@@ -84,11 +84,12 @@ impl Fetch {
         Self(Arc::new(move |url| Box::pin(fetch(url))))
     }
 
-    /// Fetches over HTTPS. `roots` replace the system's certificate authorities if there are any.
+    /// Fetches over HTTPS. `roots` are trusted besides the system's certificate authorities. On a
+    /// proxy the usual variables decide, as for Azure.
     pub fn https(roots: Vec<Certificate>) -> Result<Self, reqwest::Error> {
         let mut client = client().https_only(true);
         if !roots.is_empty() {
-            client = client.tls_certs_only(roots);
+            client = client.tls_certs_merge(roots);
         }
         client.build().map(Self::with)
     }
@@ -122,8 +123,6 @@ fn client() -> ClientBuilder {
     Client::builder()
         .redirect(redirect::Policy::none())
         .timeout(TIMEOUT)
-        // The environment of a daemon is nobody's configuration.
-        .no_proxy()
         .user_agent(concat!("runner-secrets/", env!("CARGO_PKG_VERSION")))
 }
 

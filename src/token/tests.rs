@@ -209,7 +209,7 @@ fn peeking_reads_the_form_only() {
         (seen.key_id.as_str(), seen.algorithm.name()),
         ("ours", "RS256")
     );
-    assert_eq!(seen.claims().issuer, "https://elsewhere.test");
+    assert_eq!(seen.issuer, "https://elsewhere.test");
     assert!(matches!(
         peek(&IdToken::new("x".into())),
         Err(Error::Shape { .. })

@@ -12,7 +12,8 @@ use std::{
 use runner_secrets_proto::{
     ERROR_DOMAIN, REQUEST_ID_HEADER, Reason,
     v1::{
-        ReleaseRequest, ReleaseResponse, ResolveRequest, ResolveResponse, Variable,
+        ExplainResponse, ReleaseRequest, ReleaseResponse, ResolveRequest, ResolveResponse,
+        Variable,
         secrets_provider_server::{SecretsProvider, SecretsProviderServer},
         variable::Content,
     },
@@ -202,6 +203,13 @@ impl SecretsProvider for Service {
             .released
             .push(request.into_inner());
         Ok(Response::new(ReleaseResponse {}))
+    }
+
+    async fn explain(
+        &self,
+        _: Request<ResolveRequest>,
+    ) -> Result<Response<ExplainResponse>, Status> {
+        Err(Status::unimplemented("not in these tests"))
     }
 }
 

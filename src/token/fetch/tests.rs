@@ -30,7 +30,9 @@ async fn server(answer: Vec<u8>) -> Url {
 /// What the production client makes of it, but for the insistence on TLS.
 async fn fetched(answer: impl Into<Vec<u8>>) -> Result<Fetched, Error> {
     let url = server(answer.into()).await;
-    Fetch::with(client().build().unwrap()).get(url).await
+    Fetch::with(client().no_proxy().build().unwrap())
+        .get(url)
+        .await
 }
 
 #[tokio::test]
@@ -72,7 +74,7 @@ async fn failures_are_told_apart() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         format!("http://{}/", listener.local_addr().unwrap())
     };
-    let fetch = Fetch::with(client().build().unwrap());
+    let fetch = Fetch::with(client().no_proxy().build().unwrap());
     let error = fetch.get(Url::parse(&gone).unwrap()).await.unwrap_err();
     assert!(error.to_string().contains("onnection refused"), "{error}");
     let error = fetched("HTTP/1.1 500 X\r\nContent-Length: 0\r\n\r\n")
@@ -91,7 +93,11 @@ async fn failures_are_told_apart() {
 
 #[tokio::test]
 async fn servers_that_say_nothing_are_given_up() {
-    let quick = client().timeout(Duration::from_millis(50)).build().unwrap();
+    let quick = client()
+        .no_proxy()
+        .timeout(Duration::from_millis(50))
+        .build()
+        .unwrap();
     let error = Fetch::with(quick)
         .get(server(Vec::new()).await)
         .await

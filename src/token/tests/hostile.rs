@@ -71,7 +71,7 @@ fn hostile_headers_are_refused() {
         (
             "alg none",
             unsigned(&json!({"alg": "none", "kid": "ours"})),
-            "the algorithm \"none\"",
+            "with the algorithm \"none\"",
         ),
         (
             "alg None",
@@ -81,7 +81,7 @@ fn hostile_headers_are_refused() {
         (
             "RS256 without signature",
             unsigned(&json!({"alg": "RS256", "kid": "ours"})),
-            "signature does not match",
+            "signature that does not match",
         ),
         (
             "HS256 with the public key",
@@ -91,7 +91,7 @@ fn hostile_headers_are_refused() {
         (
             "HS256 called RS256",
             hs256(&json!({"alg": "RS256", "kid": "ours"})),
-            "signature does not match",
+            "signature that does not match",
         ),
         ("ES256", es256, "the algorithm \"ES256\""),
         ("PS256", ps256, "the algorithm \"PS256\""),
@@ -143,7 +143,7 @@ fn hostile_headers_are_refused() {
         (
             "unknown kid",
             rs256(&json!({"alg": "RS256", "kid": "made up"})),
-            "the key \"made up\", which",
+            "with the key \"made up\", which",
         ),
         (
             "crit",
@@ -167,7 +167,7 @@ fn hostile_headers_are_refused() {
                 &payload,
                 &RSA_PKCS1_SHA256,
             ),
-            "signature does not match the key \"ours\"",
+            "signature that does not match the key \"ours\"",
         ),
         (
             "large key, right kid",
@@ -176,7 +176,7 @@ fn hostile_headers_are_refused() {
                 &payload,
                 &RSA_PKCS1_SHA256,
             ),
-            "signature does not match",
+            "signature that does not match",
         ),
     ]);
     // What says where to find the key is not looked at.
@@ -211,7 +211,7 @@ fn hostile_claims_are_refused() {
         (
             "iss with a slash",
             token(&json!({"iss": "https://gitlab.example.com/"})),
-            "issued by \"https://gitlab.example.com/\", and this daemon accepts tokens from \"https://gitlab.example.com\"",
+            "was issued by \"https://gitlab.example.com/\", and this daemon accepts tokens of \"https://gitlab.example.com\"",
         ),
         (
             "iss over http",
@@ -242,33 +242,33 @@ fn hostile_claims_are_refused() {
         (
             "iss a list",
             token(&json!({"iss": [ISSUER]})),
-            "claim iss is no string",
+            "claim iss that is no string",
         ),
         ("no iss", token(&json!({"iss": null})), "no claim iss"),
         (
             "aud elsewhere",
             token(&json!({"aud": "https://vault.test"})),
-            "audience is \"https://vault.test\", and this daemon accepts \"other\" or",
+            "is for the audience \"https://vault.test\", and this daemon accepts \"other\" or",
         ),
         (
             "aud list without ours",
             token(&json!({"aud": ["a", "b"]})),
-            "audience is \"a\" or \"b\"",
+            "the audience \"a\" or \"b\"",
         ),
         (
             "aud empty list",
             token(&json!({"aud": []})),
-            "audience is none",
+            "the audience none",
         ),
         (
             "aud list of others",
             token(&json!({"aud": [AUDIENCE, 1]})),
-            "claim aud is no string",
+            "claim aud that is no string",
         ),
         (
             "aud begins like ours",
             token(&json!({"aud": format!("{AUDIENCE}/")})),
-            "audience is",
+            "is for the audience",
         ),
         ("no aud", token(&json!({"aud": null})), "no claim aud"),
         ("no sub", token(&json!({"sub": null})), "no claim sub"),
@@ -280,7 +280,7 @@ fn hostile_claims_are_refused() {
         (
             "empty project_id",
             token(&json!({"project_id": ""})),
-            "claim project_id is no id",
+            "claim project_id that is no id",
         ),
         (
             "no job_id",
@@ -291,27 +291,27 @@ fn hostile_claims_are_refused() {
         (
             "exp a string",
             token(&json!({"exp": "1800003600"})),
-            "claim exp is no date",
+            "claim exp that is no date",
         ),
         (
             "exp a fraction",
             token(&json!({"exp": 1_800_003_600.5})),
-            "claim exp is no date",
+            "claim exp that is no date",
         ),
         (
             "exp negative",
             token(&json!({"exp": -1})),
-            "claim exp is no date",
+            "claim exp that is no date",
         ),
         (
             "exp beyond dates",
             token(&json!({"exp": 1_u64 << 62})),
-            "claim exp is no date",
+            "claim exp that is no date",
         ),
         (
             "exp beyond integers",
             token(&json!({"exp": u64::MAX})),
-            "claim exp is no date",
+            "claim exp that is no date",
         ),
         (
             "exp in a year",
@@ -346,12 +346,12 @@ fn hostile_claims_are_refused() {
         (
             "nbf a string",
             token(&json!({"nbf": "1"})),
-            "claim nbf is no date",
+            "claim nbf that is no date",
         ),
         (
             "protected yes",
             token(&json!({"ref_protected": "yes"})),
-            "claim ref_protected is no \"true\" or \"false\"",
+            "claim ref_protected that is no \"true\" or \"false\"",
         ),
         (
             "protected True",
@@ -375,31 +375,35 @@ fn hostile_claims_are_refused() {
         (
             "project_path a list",
             token(&json!({"project_path": ["acme/shop"]})),
-            "claim project_path is no string",
+            "claim project_path that is no string",
         ),
         (
             "runner_id negative",
             token(&json!({"runner_id": -1})),
-            "claim runner_id is no whole number",
+            "claim runner_id that is no whole number",
         ),
         (
             "a claim twice",
             text(&twice),
-            "payload has two members of one name",
+            "payload that has two members of one name",
         ),
         (
             "nested",
             text(&deep),
-            "payload is nested more than 8 levels deep",
+            "payload that is nested more than 8 levels deep",
         ),
         (
             "nested 10,000 deep",
             text(&very_deep),
-            "payload is nested more than 8 levels deep",
+            "payload that is nested more than 8 levels deep",
         ),
-        ("payload no JSON", text("hello"), "payload is not JSON"),
-        ("payload a list", text("[]"), "payload is no JSON object"),
-        ("payload empty", text(""), "payload is not JSON"),
+        ("payload no JSON", text("hello"), "payload that is not JSON"),
+        (
+            "payload a list",
+            text("[]"),
+            "payload that is no JSON object",
+        ),
+        ("payload empty", text(""), "payload that is not JSON"),
     ]);
     // Within what clocks may differ.
     for changes in [
@@ -458,7 +462,7 @@ fn what_is_no_token_is_refused() {
             format!("{header}..AAAA.AAAA.AAAA"),
             "it has not three parts",
         ),
-        ("only dots", "..".into(), "header is not JSON"),
+        ("only dots", "..".into(), "header that is not JSON"),
         (
             "padding",
             format!("{header}.{payload}.{signature}="),
@@ -483,17 +487,17 @@ fn what_is_no_token_is_refused() {
                 "{header}.{}.{signature}",
                 BASE64.encode(with(&json!({"project_path": "rich/bank"})).to_string())
             ),
-            "signature does not match",
+            "signature that does not match",
         ),
         (
             "empty signature",
             format!("{header}.{payload}."),
-            "signature does not match",
+            "signature that does not match",
         ),
         (
             "short signature",
             format!("{header}.{payload}.AAAA"),
-            "signature does not match",
+            "signature that does not match",
         ),
         (
             "16 KB",
