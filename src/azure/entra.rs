@@ -145,11 +145,20 @@ impl Azure {
             Ok(credential) => credential.get_token(&[grant.vault.scope()], None).await,
             Err(error) => Err(error),
         };
-        bought.map_err(|error| {
+        bought.and_then(filled).map_err(|error| {
             tracing::debug!(%error, "no access token");
             fault::of_exchange(grant, wire.fault())
         })
     }
+}
+
+/// Refuses the empty token that the SDK makes of an answer without one.
+fn filled(token: AccessToken) -> azure_core::Result<AccessToken> {
+    if token.token.secret().is_empty() {
+        let kind = azure_core::error::ErrorKind::DataConversion;
+        return Err(azure_core::Error::with_message(kind, "no access token"));
+    }
+    Ok(token)
 }
 
 /// The SDK asks for the assertion by this trait, and wants it printable.
