@@ -213,7 +213,7 @@ async fn within<T>(answer: impl Future<Output = T>) -> T {
 }
 
 /// A refusal, taken apart. Making one checks what every refusal owes.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Refusal {
     pub(crate) reason: Reason,
     pub(crate) message: String,
@@ -262,6 +262,12 @@ impl Refusal {
             retry,
             raw,
         }
+    }
+}
+
+impl std::fmt::Debug for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.reason, self.message)
     }
 }
 

@@ -62,8 +62,6 @@ async fn a_cold_request_for_n_secrets_costs_one_and_n_and_a_warm_one_n() {
         stage.emulator.clear_requests();
         read(&caller, &token, count).await;
         assert_eq!(stage.counts(), (0, count), "warm");
-        let connected = stage.emulator.connections().accepted;
-        assert!(connected <= 4, "{connected} connections for {count}");
     }
 }
 

@@ -13,7 +13,7 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
-use tokio::{process::Child, sync::watch};
+use tokio::{process::Child, sync::watch, time::timeout};
 
 /// Longer than anything takes on a machine with too much to do; a test that waits for it fails.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -199,11 +199,13 @@ impl Daemon {
     }
 
     pub(crate) async fn listens(&mut self) {
-        // The text and the JSON form.
-        self.says(|log| {
-            log.contains("listening socket=") || log.contains(r#""message":"listening""#)
-        })
-        .await;
+        self.says(is_listening).await;
+    }
+
+    /// Waits until it listens or has ended, and gives whether it listens.
+    pub(crate) async fn listens_or_ends(&mut self) -> bool {
+        self.waits(is_listening).await;
+        is_listening(&self.log())
     }
 
     /// Waits for a part of a line in the log.
@@ -212,13 +214,22 @@ impl Daemon {
     }
 
     async fn says(&mut self, said: impl Fn(&str) -> bool) {
-        let said = |output: &Output| said(&String::from_utf8_lossy(&output.text));
-        let waited = {
-            let said = self.output.wait_for(|output| output.ended || said(output));
-            tokio::time::timeout(PATIENCE, said).await.is_ok()
-        };
-        let right = waited && said(&self.output.borrow());
-        assert!(right, "the daemon never said so:\n{}", self.log());
+        self.waits(&said).await;
+        assert!(
+            said(&self.log()),
+            "the daemon never said so:\n{}",
+            self.log()
+        );
+    }
+
+    /// Waits until it has said something, or has ended.
+    async fn waits(&mut self, said: impl Fn(&str) -> bool) {
+        let done = self.output.wait_for(|output| {
+            let log = String::from_utf8_lossy(&output.text);
+            output.ended || said(&log)
+        });
+        let in_time = timeout(PATIENCE, done).await.is_ok();
+        assert!(in_time, "the daemon never said so:\n{}", self.log());
     }
 
     /// Everything that it has said.
@@ -232,7 +243,7 @@ impl Daemon {
 
     /// Waits for the end of the process and of its log.
     pub(crate) async fn ends(&mut self) -> ExitStatus {
-        let ended = tokio::time::timeout(PATIENCE, async {
+        let ended = timeout(PATIENCE, async {
             let status = self.child.wait().await.unwrap();
             self.output.wait_for(|output| output.ended).await.unwrap();
             status
@@ -247,6 +258,11 @@ impl Daemon {
         let status = self.ends().await;
         assert_eq!(status.code(), Some(0), "{}", self.log());
     }
+}
+
+/// In the text and in the JSON form of the log.
+fn is_listening(log: &str) -> bool {
+    log.contains("listening socket=") || log.contains(r#""message":"listening""#)
 }
 
 impl Drop for Daemon {

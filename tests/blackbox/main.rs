@@ -22,7 +22,12 @@ mod job;
 mod stage;
 
 mod bytes;
+mod configs;
 mod counts;
+mod deadlines;
 mod exchange;
+mod files;
 mod input;
+mod sockets;
+mod upstream;
 mod versions;
