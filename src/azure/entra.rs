@@ -146,7 +146,8 @@ impl Azure {
             Err(error) => Err(error),
         };
         bought.and_then(filled).map_err(|error| {
-            tracing::debug!(%error, "no access token");
+            // Its text can quote the answer, and with it a token.
+            tracing::debug!(kind = %error.kind(), "no access token");
             fault::of_exchange(grant, wire.fault())
         })
     }
