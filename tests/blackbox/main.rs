@@ -22,12 +22,14 @@ mod job;
 mod stage;
 
 mod bytes;
+mod client;
 mod configs;
 mod counts;
 mod deadlines;
 mod exchange;
 mod files;
 mod input;
+mod leaks;
 mod sockets;
 mod upstream;
 mod versions;
