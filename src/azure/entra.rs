@@ -151,11 +151,21 @@ impl Azure {
             Ok(credential) => credential.get_token(&[grant.vault.scope()], None).await,
             Err(error) => Err(error),
         };
-        bought.map_err(|error| {
-            tracing::debug!(%error, "no access token");
+        bought.and_then(filled).map_err(|error| {
+            // Its text can quote the answer, and with it a token.
+            tracing::debug!(kind = %error.kind(), "no access token");
             fault::of_exchange(grant, wire.fault())
         })
     }
+}
+
+/// Refuses the empty token that the SDK makes of an answer without one.
+fn filled(token: AccessToken) -> azure_core::Result<AccessToken> {
+    if token.token.secret().is_empty() {
+        let kind = azure_core::error::ErrorKind::DataConversion;
+        return Err(azure_core::Error::with_message(kind, "no access token"));
+    }
+    Ok(token)
 }
 
 /// The SDK asks for the assertion by this trait, and wants it printable.

@@ -224,19 +224,31 @@ impl Answer {
         Some(Duration::from_secs(seconds))
     }
 
-    /// The beginning of the body on one line, for the operator's log.
+    /// The beginning of the body on one line, for the operator's log. Whatever stands in between
+    /// may quote our request, so what looks like a token is left out.
     fn text(&self) -> String {
         // Longer than any error of the services; pages of proxies are cut.
         const SHOWN: usize = 2048;
         let body = String::from_utf8_lossy(&self.body);
-        body.chars()
-            .take(SHOWN)
+        let body = body.chars().take(SHOWN);
+        let line: String = body
             .map(|character| {
                 if character.is_control() {
                     ' '
                 } else {
                     character
                 }
+            })
+            .collect();
+        let in_token =
+            |character: char| character.is_ascii_alphanumeric() || "-_.".contains(character);
+        line.split_inclusive(|character| !in_token(character))
+            .flat_map(|word| match word.find("eyJ") {
+                Some(start) => {
+                    let token = word[start..].trim_end_matches(|end| !in_token(end));
+                    [&word[..start], "[token]", &word[start + token.len()..]]
+                }
+                None => [word, "", ""],
             })
             .collect()
     }

@@ -1,0 +1,416 @@
+//! Canaries: no token and no value is in any output, however loud the log and whatever happens.
+//!
+//! A job's ID token, the access token that it buys and the values of its secrets are made
+//! recognisable. Then everything happens to them that can happen, once for every reason that a
+//! request can end with, and everything that daemon and client ever said is searched.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    fs,
+    future::Future,
+    pin::Pin,
+    time::Duration,
+};
+
+use azure_emulator::{Attributes, Permission};
+use base64::{
+    Engine as _,
+    engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD},
+};
+use futures_util::future::join_all;
+use runner_secrets_proto::{Reason, reason::TABLE};
+use serde_json::{Map, Value, json};
+use tonic::Request;
+
+use crate::{
+    call::{Ask, Caller, Refusal, ask, azure},
+    job::{Job, entry, stderr},
+    stage::{Stage, VAULT},
+};
+
+const CANARY: &str = "Canary4711ValueOfTheSecret";
+
+/// What no request can end with yet, because nothing refuses for it yet.
+const NOT_YET: [Reason; 4] = [
+    Reason::PolicyDenied,
+    Reason::SecretExpired,
+    Reason::KeysUnavailable,
+    Reason::AuditFailed,
+];
+
+/// What nothing from outside brings about.
+const NEVER: [Reason; 2] = [Reason::Overloaded, Reason::Bug];
+
+type Outcome<'a> = Pin<Box<dyn Future<Output = Refusal> + 'a>>;
+type Scenario = (Reason, for<'a> fn(&'a Stage, &'a Caller) -> Outcome<'a>);
+
+/// A way to each reason that the daemon can give today.
+const SCENARIOS: &[Scenario] = &[
+    (Reason::RequestInvalid, |stage, caller| {
+        Box::pin(async {
+            // A token and a value where names belong.
+            let token = stage.token();
+            let request = wanted(&token).file("BAD", &token);
+            let refusal = caller.refused(request).await;
+            assert!(refusal.violations[0].0.contains("name"), "{refusal:?}");
+            caller
+                .refused(wanted(&token).pinned("V", "canary", "no version"))
+                .await
+        })
+    }),
+    (Reason::TokenInvalid, |stage, caller| {
+        Box::pin(async {
+            let token = stage.token();
+            let cut = token.rsplit_once('.').unwrap().0.to_owned();
+            caller.refused(wanted(&cut)).await;
+            caller.refused(wanted(&format!("{token}."))).await;
+            caller
+                .refused(wanted(&stage.token_but(json!({"exp": "soon"}))))
+                .await
+        })
+    }),
+    (Reason::TokenExpired, |stage, caller| {
+        Box::pin(async {
+            caller
+                .refused(wanted(&stage.token_but(json!({"exp": 1}))))
+                .await
+        })
+    }),
+    (Reason::CallerDenied, |stage, caller| {
+        Box::pin(async {
+            let answer = caller.resolve(wanted(&stage.token())).await.unwrap();
+            let other = stage.token_but(json!({"job_id": "813"}));
+            caller.release(&answer.lease_id, &other).await.unwrap_err()
+        })
+    }),
+    (Reason::ExchangeRefused, |stage, caller| {
+        Box::pin(async {
+            caller
+                .refused(wanted(&stage.token_but(json!({"sub": "x"}))))
+                .await
+        })
+    }),
+    (Reason::VaultForbidden, |stage, caller| {
+        Box::pin(async {
+            let token = stage.token();
+            caller.refused(wanted(&token).file("X", "forbidden")).await;
+            // A vault, or what stands before it, that shows what it was sent.
+            let token = stage.token();
+            let message = format!("no: Bearer {token}, assertion=%20{token}");
+            let body = json!({"error": {"code": "Unauthorized", "message": message}});
+            faulty(
+                stage,
+                json!({"route": "secret", "kind": "status", "status": 401, "body": body}),
+            );
+            caller.refused(wanted(&token)).await
+        })
+    }),
+    (Reason::SecretNotFound, |stage, caller| {
+        Box::pin(async {
+            caller
+                .refused(wanted(&stage.token()).file("X", "missing"))
+                .await
+        })
+    }),
+    (Reason::SecretDisabled, |stage, caller| {
+        Box::pin(async {
+            caller
+                .refused(wanted(&stage.token()).file("X", "disabled"))
+                .await
+        })
+    }),
+    (Reason::UpstreamThrottled, |stage, caller| {
+        Box::pin(async {
+            faulty(
+                stage,
+                json!({"route": "secret", "kind": "throttle", "retry_after": 60}),
+            );
+            caller.refused(wanted(&stage.token())).await
+        })
+    }),
+    (Reason::UpstreamUnavailable, |stage, caller| {
+        Box::pin(async {
+            let mut calls = Vec::new();
+            for (case, fault) in unusable(&stage.token()).into_iter().enumerate() {
+                for route in ["token", "secret"] {
+                    let (name, token) = (format!("canary-{case}-{route}"), stage.token());
+                    stage.put(&name, CANARY);
+                    let mut fault = fault.clone();
+                    fault["route"] = route.into();
+                    fault["match"] = if route == "token" { &token } else { &name }
+                        .as_str()
+                        .into();
+                    stage.fault(fault);
+                    calls.push(caller.refused(ask(&token).file("FILE", &name)));
+                }
+            }
+            let refused = join_all(calls).await;
+            for refusal in &refused {
+                assert_eq!(refusal.reason, Reason::UpstreamUnavailable, "{refusal:?}");
+            }
+            refused.into_iter().next().unwrap()
+        })
+    }),
+    (Reason::DeadlineExceeded, |stage, caller| {
+        Box::pin(async {
+            let mut last = None;
+            for route in ["token", "secret"] {
+                faulty(stage, json!({"route": route, "kind": "hang"}));
+                let mut request = Request::new(wanted(&stage.token()).0);
+                request.set_timeout(Duration::from_millis(300));
+                last = Some(caller.send(request).await.unwrap_err());
+            }
+            last.unwrap()
+        })
+    }),
+    (Reason::FilesFailed, |stage, caller| {
+        Box::pin(async {
+            fs::remove_dir_all(stage.place.leases()).unwrap();
+            caller.refused(wanted(&stage.token())).await
+        })
+    }),
+];
+
+/// Answers that are none, some with canaries where nobody looks for them, so that whoever complains
+/// quotes them.
+fn unusable(token: &str) -> Vec<Value> {
+    let ways = [
+        "reset",
+        "truncated",
+        "wrong_types",
+        "not_utf8",
+        "empty",
+        "html",
+    ];
+    let mut faults: Vec<Value> = ways.map(|kind| json!({"kind": kind})).into();
+    for body in [
+        json!(CANARY),
+        json!({"value": CANARY, "attributes": CANARY, "id": 1}),
+        json!({"value": CANARY, "attributes": {"enabled": CANARY}}),
+        json!({"value": {"a": CANARY}, "id": CANARY}),
+        json!({"value": CANARY, "id": CANARY}),
+        json!({"access_token": [token], "expires_in": 1}),
+        json!({"access_token": token, "expires_in": token}),
+        json!({"access_token": token, "expires_in": [token], "token_type": 1}),
+    ] {
+        faults.push(json!({"kind": "status", "status": 200, "body": body}));
+    }
+    let shown = format!("<html>Authorization: Bearer {token}</html>");
+    for status in [400, 403, 502] {
+        faults.push(json!({"kind": "status", "status": status, "body": shown}));
+    }
+    faults
+}
+
+/// Both kinds of delivery of one secret.
+fn wanted(token: &str) -> Ask {
+    ask(token).file("FILE", "canary").value("VALUE", "canary")
+}
+
+/// One fault and no other.
+fn faulty(stage: &Stage, fault: Value) {
+    stage.emulator.clear_faults();
+    stage.fault(fault);
+}
+
+fn prepare(stage: &Stage) {
+    stage.put("canary", CANARY);
+    stage.put("forbidden", CANARY);
+    let disabled = Attributes {
+        enabled: Some(false),
+        ..Attributes::default()
+    };
+    stage.put_with("disabled", CANARY, disabled);
+    let readable = |name: &str| Permission {
+        client_id: stage.emulator.ready().client_id.clone(),
+        vault: VAULT.to_owned(),
+        secrets: vec![name.to_owned()],
+        operations: vec!["get".to_owned()],
+    };
+    let names = ["canary*", "disabled", "missing"];
+    stage.emulator.set_permissions(names.map(readable).into());
+}
+
+/// Everything that must not be seen, in every form in which it could be.
+#[derive(Default)]
+struct Canaries(BTreeSet<Vec<u8>>);
+
+impl Canaries {
+    fn of(stage: &Stage) -> Self {
+        let mut canaries = Self::default();
+        canaries.add(CANARY);
+        for request in stage.emulator.requests() {
+            if request.route == "token" {
+                let form: Vec<_> = url::form_urlencoded::parse(request.body.as_bytes()).collect();
+                let assertion = form.iter().find(|(name, _)| name == "client_assertion");
+                canaries.add_token(&assertion.unwrap().1);
+            }
+            if let Some(bearer) = request.headers.get("authorization") {
+                let token = bearer.as_str().unwrap().strip_prefix("Bearer ").unwrap();
+                canaries.add_token(token);
+            }
+        }
+        assert!(canaries.0.len() > 10, "nothing was asked");
+        canaries
+    }
+
+    /// What the token says, and what makes it genuine; its header is the same for all.
+    fn add_token(&mut self, token: &str) {
+        for part in token.split('.').skip(1) {
+            // Also where a line is cut.
+            self.add(&part[..40.min(part.len())]);
+            self.add(&part[part.len() / 2..][..40.min(part.len() / 2)]);
+        }
+    }
+
+    fn add(&mut self, text: &str) {
+        if text.is_empty() {
+            return;
+        }
+        let bytes = text.as_bytes();
+        self.0.insert(bytes.to_vec());
+        // As `{:?}` of bytes has it.
+        let list: Vec<String> = bytes.iter().take(12).map(u8::to_string).collect();
+        self.0.insert(list.join(", ").into_bytes());
+        let hexadecimal: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        self.0.insert(hexadecimal.into_bytes());
+        self.0.insert(STANDARD.encode(bytes).into_bytes());
+        self.0.insert(STANDARD_NO_PAD.encode(bytes).into_bytes());
+        self.0.insert(URL_SAFE_NO_PAD.encode(bytes).into_bytes());
+    }
+
+    /// Looks for all of them at once: logs are long, and there are many.
+    fn assert_absent(&self, place: &str, output: &[u8]) {
+        let mut by_start: HashMap<[u8; 2], Vec<&[u8]>> = HashMap::new();
+        for canary in &self.0 {
+            let start = [canary[0], canary[1]];
+            by_start.entry(start).or_default().push(canary);
+        }
+        for (at, start) in output.windows(2).enumerate() {
+            let candidates = by_start.get(start).into_iter().flatten();
+            for canary in candidates {
+                if output[at..].starts_with(canary) {
+                    let around = &output[at.saturating_sub(300)..(at + 60).min(output.len())];
+                    panic!("{place}: {}", String::from_utf8_lossy(around));
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn no_canary_is_seen_through_any_reason() {
+    let mut stage = Stage::loud("trace", |config| config).await;
+    prepare(&stage);
+    let caller = stage.caller().await;
+    let mut outputs: Vec<(String, Vec<u8>)> = Vec::new();
+
+    let token = stage.token();
+    let bytes = caller.bytes(wanted(&token)).await;
+    assert_eq!(bytes["FILE"], CANARY.as_bytes());
+    caller.bytes(wanted(&token)).await;
+    for (reason, happens) in SCENARIOS {
+        let refusal = happens(&stage, &caller).await;
+        assert_eq!(refusal.reason, *reason, "{refusal:?}");
+        stage.daemon.logs(&refusal.request_id).await;
+        outputs.push((format!("the status for {reason}"), refusal.raw));
+        stage.emulator.clear_faults();
+    }
+    // A caller that hangs up.
+    stage.fault(json!({"route": "secret", "kind": "hang"}));
+    let (hung_up, token) = (stage.caller().await, stage.token());
+    let call = tokio::spawn(async move { hung_up.resolve(wanted(&token)).await });
+    stage.asked("secret").await;
+    call.abort();
+    stage.daemon.logs("abandoned").await;
+
+    let canaries = Canaries::of(&stage);
+    stage.daemon.stop(rustix::process::Signal::TERM).await;
+    let log = stage.daemon.log();
+    assert!(log.contains("TRACE"), "the log is not loud");
+    assert!(log.contains("h2"), "the libraries are not heard");
+    outputs.push(("the daemon's log".to_owned(), log.into_bytes()));
+    for (place, output) in &outputs {
+        canaries.assert_absent(place, output);
+    }
+}
+
+/// A reason without a scenario would not be looked at.
+#[test]
+fn every_reason_that_a_request_can_end_with_has_a_scenario() {
+    let mut known: Vec<Reason> = SCENARIOS.iter().map(|(reason, _)| *reason).collect();
+    known.extend(NOT_YET.into_iter().chain(NEVER));
+    known.sort();
+    let on_the_wire = TABLE.iter().filter(|row| row.code.is_some());
+    let all: Vec<Reason> = on_the_wire.map(|row| row.reason).collect();
+    assert_eq!(known, all);
+}
+
+/// The client's own log is what it prints; values only where they are the output.
+#[tokio::test]
+async fn the_client_prints_no_canary_but_the_value_that_was_asked_for() {
+    for delivery in ["files", "inline"] {
+        let mut stage =
+            Stage::loud("trace", |config| config.text("listen.delivery", delivery)).await;
+        prepare(&stage);
+        let spec = |entries: &[(&str, &str, bool)]| {
+            let entries = entries.iter();
+            entries
+                .map(|(variable, name, file)| ((*variable).to_owned(), entry(name, *file)))
+                .collect::<Map<_, _>>()
+        };
+        let good = stage.token();
+        let wrong = stage.token_but(json!({"sub": "x"}));
+        let broken = good.replace('.', "..");
+        let both = spec(&[("FILE", "canary", true), ("VALUE", "canary", false)]);
+        let file = spec(&[("FILE", "canary", true)]);
+        let missing = spec(&[("FILE", "canary", true), ("X", "missing", true)]);
+        let bad = spec(&[("FILE", &good, true)]);
+        let mut outputs = Vec::new();
+        let env = &["env"][..];
+        let exec = &["exec", "--", "/bin/true"][..];
+        let get = &["get", "FILE"][..];
+        for (token, spec, arguments, status, value_is_output) in [
+            (&good, &both, env, 0, true),
+            (&good, &both, exec, 0, false),
+            (&good, &both, get, 0, true),
+            (&good, &file, env, 0, false),
+            (&wrong, &both, env, 77, false),
+            (&wrong, &both, get, 77, false),
+            (&broken, &both, env, 65, false),
+            (&good, &missing, env, 66, false),
+            (&good, &missing, exec, 66, false),
+            (&good, &bad, env, 64, false),
+        ] {
+            let job = Job::new(&stage, token, spec.clone()).set("RUST_LOG", "trace");
+            let output = job.run(arguments).await;
+            let what = format!("{arguments:?} {status}");
+            assert_eq!(
+                output.status.code(),
+                Some(status),
+                "{what}: {}",
+                stderr(&output)
+            );
+            outputs.push((format!("{what}, stderr"), output.stderr));
+            if value_is_output {
+                let printed = String::from_utf8(output.stdout).unwrap();
+                assert!(printed.contains(CANARY));
+                outputs.push((
+                    format!("{what}, stdout"),
+                    printed.replace(CANARY, "").into_bytes(),
+                ));
+            } else {
+                outputs.push((format!("{what}, stdout"), output.stdout));
+            }
+        }
+        let canaries = Canaries::of(&stage);
+        stage.daemon.stop(rustix::process::Signal::INT).await;
+        outputs.push((
+            "the daemon's log".to_owned(),
+            stage.daemon.log().into_bytes(),
+        ));
+        for (place, output) in &outputs {
+            canaries.assert_absent(place, output);
+        }
+    }
+}

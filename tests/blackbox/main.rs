@@ -1,0 +1,35 @@
+//! The real daemon and the real client against emulated GitLab, Entra and Key Vault.
+//!
+//! Each test has a directory, an emulator and daemons of its own and talks to them as a job would:
+//! over the unix socket, with the generated client or with the client program. Nothing of the
+//! library is imported, so what holds here holds for what is installed. Nothing sleeps: a test
+//! waits for a line of the log, a file or a process, and fails with the daemon's log when it does
+//! not come.
+//!
+//! [`daemon`] starts the program, [`call`] talks to it, [`stage`] puts it beside an emulator and
+//! [`job`] runs the client. All other modules are tests.
+
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "in a test, that is how to fail"
+)]
+
+mod call;
+mod daemon;
+mod job;
+mod stage;
+
+mod bytes;
+mod client;
+mod configs;
+mod counts;
+mod deadlines;
+mod exchange;
+mod files;
+mod input;
+mod leaks;
+mod sockets;
+mod upstream;
+mod versions;

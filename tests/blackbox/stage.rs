@@ -1,0 +1,147 @@
+//! A daemon beside an emulator, as most tests need them.
+
+use azure_emulator::{
+    Attributes, Emulator, IdTokenRequest, KeyChoice, NewSecret, Options, Request,
+};
+use serde_json::{Map, Value, json};
+
+use crate::{
+    call::Caller,
+    daemon::{Config, Daemon, Place},
+};
+
+/// The vault that exists out of the box.
+pub(crate) const VAULT: &str = "demo";
+
+/// An emulator, and a daemon that reaches it through its proxy.
+pub(crate) struct Stage {
+    pub(crate) daemon: Daemon,
+    pub(crate) emulator: Emulator,
+    pub(crate) place: Place,
+}
+
+impl Stage {
+    pub(crate) async fn new() -> Self {
+        Self::with(|config| config).await
+    }
+
+    /// With another configuration than usual.
+    pub(crate) async fn with(change: impl FnOnce(Config) -> Config) -> Self {
+        Self::loud("", change).await
+    }
+
+    /// With `RUST_LOG` set.
+    pub(crate) async fn loud(level: &str, change: impl FnOnce(Config) -> Config) -> Self {
+        let place = Place::new();
+        let emulator = emulator().await;
+        change(config(&place, &emulator)).write(&place.path("config.toml"));
+        let mut command = crate::daemon::serve(&place.path("config.toml"));
+        if !level.is_empty() {
+            command.env("RUST_LOG", level);
+        }
+        let mut daemon = Daemon::run(command);
+        daemon.listens().await;
+        Self {
+            daemon,
+            emulator,
+            place,
+        }
+    }
+
+    pub(crate) async fn caller(&self) -> Caller {
+        Caller::connect(&self.place.socket()).await
+    }
+
+    /// The ID token of a new job on main of acme/shop, which Entra takes.
+    pub(crate) fn token(&self) -> String {
+        self.token_but(json!({}))
+    }
+
+    /// The same with other claims; `null` drops one.
+    pub(crate) fn token_but(&self, claims: Value) -> String {
+        self.token_by(KeyChoice::Current, claims)
+    }
+
+    pub(crate) fn token_by(&self, key: KeyChoice, claims: Value) -> String {
+        let mut wanted = IdTokenRequest::default();
+        wanted.key = key;
+        wanted.claims = object(claims);
+        self.emulator.id_token(&wanted).unwrap()
+    }
+
+    /// Stores a new version and gives its name.
+    pub(crate) fn put(&self, name: &str, value: &str) -> String {
+        self.put_with(name, value, Attributes::default())
+    }
+
+    pub(crate) fn put_with(&self, name: &str, value: &str, attributes: Attributes) -> String {
+        let secret = NewSecret {
+            value: value.to_owned(),
+            attributes,
+            ..NewSecret::default()
+        };
+        self.emulator.put_secret(VAULT, name, secret).version
+    }
+
+    pub(crate) fn fault(&self, fault: Value) {
+        self.emulator.fault(&fault).unwrap();
+    }
+
+    /// What was asked of one of the emulated services.
+    pub(crate) fn requests(&self, route: &str) -> Vec<Request> {
+        let mut requests = self.emulator.requests();
+        requests.retain(|request| request.route == route);
+        requests
+    }
+
+    /// What left for Azure; the issuer is asked for its keys when the daemon starts.
+    pub(crate) fn sent(&self) -> Vec<Request> {
+        let mut requests = self.emulator.requests();
+        requests.retain(|request| !matches!(request.route.as_str(), "discovery" | "jwks"));
+        requests
+    }
+
+    /// How often Entra and Key Vault were asked.
+    pub(crate) fn counts(&self) -> (usize, usize) {
+        (self.requests("token").len(), self.requests("secret").len())
+    }
+
+    /// Waits until a service is being asked.
+    pub(crate) async fn asked(&self, route: &str) {
+        let what = format!("a request for {route}");
+        crate::daemon::until(&what, || {
+            let mut requests = self.requests(route).into_iter();
+            requests.any(|request| request.in_flight)
+        })
+        .await;
+    }
+}
+
+pub(crate) async fn emulator() -> Emulator {
+    azure_emulator::start(Options::default()).await.unwrap()
+}
+
+/// The usual configuration: files, Azure behind the emulator's proxy, its issuer's tokens for any
+/// project and secret, and defaults for all that a job can leave out.
+pub(crate) fn config(place: &Place, emulator: &Emulator) -> Config {
+    let ready = emulator.ready();
+    Config::of(place)
+        .text("azure.ca_file", &ready.ca_file)
+        .text("azure.proxy_url", &ready.proxy_url)
+        .text("azure.tenant_id", &ready.tenant_id)
+        .text("azure.client_id", &ready.client_id)
+        .text("azure.vault_url", &ready.vault_url)
+        .text("issuer.url", &ready.issuer_url)
+        .text("issuer.ca_file", &ready.ca_file)
+        .text("rule.name", "everything")
+        .set("rule.bound_claims", "{ project_path = \"**\" }")
+        .set("rule.vaults", format!("[{:?}]", ready.vault_url))
+        .set("rule.secrets", "[\"*\"]")
+}
+
+pub(crate) fn object(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(object) => object,
+        other => panic!("{other} is no object"),
+    }
+}

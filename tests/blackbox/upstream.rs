@@ -1,0 +1,589 @@
+//! What a job is told when Entra or Key Vault refuse or fail, and that it then gets nothing at all.
+
+use std::time::{Duration, Instant};
+
+use azure_emulator::{Attributes, KeyChoice, Permission};
+use runner_secrets_proto::Reason;
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+use crate::{
+    call::{Ask, Caller, Refusal, ask},
+    stage::{Stage, VAULT},
+};
+
+/// What is the operator's business and not the job's: parts of the services' answers, addresses,
+/// and ids that the job did not send.
+const NEVER_TOLD: [&str; 14] = [
+    "Trace ID",
+    "Correlation",
+    "timestamp",
+    "{",
+    "<",
+    "127.0.0.1",
+    "error_description",
+    "location=",
+    "subscriptions",
+    "3e1f0a52",
+    "8d2b6f10",
+    "login.",
+    "http",
+    "Caller:",
+];
+
+fn told(refusal: &Refusal) -> &Refusal {
+    let raw = String::from_utf8_lossy(&refusal.raw).into_owned();
+    let raw = raw
+        .replace("content-type", "")
+        .replace("type.googleapis.com", "");
+    for never in NEVER_TOLD {
+        assert!(!refusal.message.contains(never), "{never}: {refusal:?}");
+    }
+    for never in ["Trace ID", "127.0.0.1", "3e1f0a52", "error_description"] {
+        assert!(!raw.contains(never), "{never}: {raw}");
+    }
+    refusal
+}
+
+fn disabled() -> Attributes {
+    Attributes {
+        enabled: Some(false),
+        ..Attributes::default()
+    }
+}
+
+/// Lets the client read everything but what begins with `forbidden`.
+fn permit(stage: &Stage) {
+    let allowed = |pattern: &str| Permission {
+        client_id: stage.emulator.ready().client_id.clone(),
+        vault: VAULT.to_owned(),
+        secrets: vec![pattern.to_owned()],
+        operations: vec!["get".to_owned()],
+    };
+    let patterns = [
+        "part-*",
+        "fault-*",
+        "db-*",
+        "disabled*",
+        "deleted*",
+        "missing*",
+    ];
+    stage.emulator.set_permissions(patterns.map(allowed).into());
+}
+
+#[tokio::test]
+async fn one_secret_that_cannot_be_read_leaves_nothing_of_the_others() {
+    let stage = Stage::new().await;
+    permit(&stage);
+    for index in 0..4 {
+        stage.put(&format!("part-{index}"), "x");
+    }
+    stage.put("forbidden", "x");
+    let version = stage.put("deleted", "x");
+    stage.emulator.delete_secret(VAULT, "deleted").unwrap();
+    stage.put_with("disabled", "x", disabled());
+    let five = |third: &str| {
+        ask(&stage.token())
+            .file("A", "part-0")
+            .file("B", "part-1")
+            .file("C", third)
+            .file("D", "part-2")
+            .value("E", "part-3")
+    };
+    let unknown = "0123456789abcdef0123456789abcdef";
+    let caller = stage.caller().await;
+    for (request, reason, sentence) in [
+        (
+            five("missing"),
+            Reason::SecretNotFound,
+            "C: Key Vault has no secret missing; check the name, the version and the vault"
+                .to_owned(),
+        ),
+        (
+            five("part-2").pinned("C", "part-2", unknown),
+            Reason::SecretNotFound,
+            format!(
+                "C: Key Vault has no secret part-2/{unknown}; check the name, the version and the vault"
+            ),
+        ),
+        (
+            five("deleted"),
+            Reason::SecretNotFound,
+            "C: Key Vault has no secret deleted; check the name, the version and the vault"
+                .to_owned(),
+        ),
+        (
+            five("deleted").pinned("C", "deleted", &version),
+            Reason::SecretNotFound,
+            format!(
+                "C: Key Vault has no secret deleted/{version}; check the name, the version and the vault"
+            ),
+        ),
+        (
+            five("disabled"),
+            Reason::SecretDisabled,
+            "C: the secret disabled is disabled in Key Vault; enable it or name another version"
+                .to_owned(),
+        ),
+        (
+            five("forbidden"),
+            Reason::VaultForbidden,
+            "C: Key Vault does not let this job's identity read forbidden (ForbiddenByRbac)"
+                .to_owned(),
+        ),
+    ] {
+        let refusal = caller.refused(request).await;
+        assert_eq!(refusal.reason, reason);
+        assert_eq!(told(&refusal).message, sentence);
+        assert!(stage.place.left().is_empty(), "files were left behind");
+    }
+    // Without the third, all is well.
+    assert_eq!(caller.bytes(five("part-2")).await.len(), 5);
+}
+
+/// A fault of Key Vault, the reason that the job gets, a part of the sentence, and how often the
+/// secret is asked for.
+fn vault_faults() -> Vec<(Value, Reason, &'static str, usize)> {
+    let elsewhere = "https://elsewhere.vault.azure.net/secrets/x?api-version=7.6";
+    let unavailable = Reason::UpstreamUnavailable;
+    let text = |status: u16, body: Value| json!({"kind": "status", "status": status, "body": body});
+    let vault = |code: &str| json!({"kind": "vault_error", "code": code});
+    let challenge = json!({
+        "kind": "challenge",
+        "authorization": "https://login.evil.test/x",
+        "resource": "https://evil.test",
+    });
+    vec![
+        (
+            json!({"kind": "throttle"}),
+            Reason::UpstreamThrottled,
+            "limiting the rate",
+            3,
+        ),
+        (
+            json!({"kind": "throttle", "retry_after": 120}),
+            Reason::UpstreamThrottled,
+            "limiting the rate",
+            1,
+        ),
+        (
+            text(429, json!("slow down")),
+            Reason::UpstreamThrottled,
+            "limiting the rate",
+            3,
+        ),
+        (
+            text(500, json!("broken")),
+            unavailable,
+            "Key Vault is failing",
+            3,
+        ),
+        (
+            text(502, Value::Null),
+            unavailable,
+            "Key Vault is failing",
+            3,
+        ),
+        (
+            vault("InternalError"),
+            unavailable,
+            "Key Vault is failing",
+            3,
+        ),
+        (
+            vault("ServiceUnavailable"),
+            unavailable,
+            "Key Vault is failing",
+            3,
+        ),
+        (
+            json!({"kind": "akv10046", "count": 100}),
+            unavailable,
+            "Key Vault is failing",
+            // The vault challenges, and the SDK answers with the same token, once.
+            6,
+        ),
+        (
+            json!({"kind": "reset"}),
+            unavailable,
+            "cannot be reached",
+            3,
+        ),
+        (json!({"kind": "truncated"}), unavailable, "Key Vault", 3),
+        (
+            json!({"kind": "oversized", "bytes": 1_000_000}),
+            unavailable,
+            "too large",
+            3,
+        ),
+        (
+            json!({"kind": "html"}),
+            unavailable,
+            "Key Vault is failing",
+            3,
+        ),
+        (
+            text(200, json!("<html>login here</html>")),
+            unavailable,
+            "cannot be understood",
+            1,
+        ),
+        (
+            text(403, json!("<html>blocked</html>")),
+            unavailable,
+            "not one of its own",
+            1,
+        ),
+        (
+            text(404, json!("<html>not here</html>")),
+            unavailable,
+            "not one of its own",
+            1,
+        ),
+        (
+            text(401, json!("who are you")),
+            unavailable,
+            "not one of its own",
+            1,
+        ),
+        (
+            json!({"kind": "empty"}),
+            unavailable,
+            "cannot be understood",
+            1,
+        ),
+        (
+            json!({"kind": "wrong_types"}),
+            unavailable,
+            "cannot be understood",
+            1,
+        ),
+        (
+            text(
+                200,
+                json!({"id": "https://demo.vault.azure.net/secrets/x/0123456789abcdef0123456789abcdef"}),
+            ),
+            unavailable,
+            "cannot be understood",
+            1,
+        ),
+        (
+            text(200, json!({"value": "x"})),
+            unavailable,
+            "cannot be understood",
+            1,
+        ),
+        (
+            json!({"kind": "redirect", "location": elsewhere}),
+            unavailable,
+            "redirect",
+            1,
+        ),
+        (vault("AKV10022"), Reason::VaultForbidden, "(AKV10022)", 2),
+        (vault("AKV10032"), Reason::VaultForbidden, "(AKV10032)", 2),
+        (
+            vault("ForbiddenByFirewall"),
+            Reason::VaultForbidden,
+            "(ForbiddenByFirewall)",
+            1,
+        ),
+        (
+            vault("ForbiddenByConnection"),
+            Reason::VaultForbidden,
+            "(ForbiddenByConnection)",
+            1,
+        ),
+        (
+            vault("ForbiddenByPolicy"),
+            Reason::VaultForbidden,
+            "(ForbiddenByPolicy)",
+            1,
+        ),
+        (
+            vault("SecretDisabled"),
+            Reason::SecretDisabled,
+            "is disabled in Key Vault",
+            1,
+        ),
+        (challenge, Reason::VaultForbidden, "(AKV10000)", 1),
+    ]
+}
+
+/// The fault for the requests of one case only.
+fn on(route: &str, part: &str, fault: &Value) -> Value {
+    let mut fault = fault.clone();
+    fault["route"] = route.into();
+    fault["match"] = part.into();
+    fault
+}
+
+#[tokio::test]
+async fn every_failure_of_key_vault_has_its_reason_and_reaches_no_other_host() {
+    let stage = Stage::new().await;
+    let mut calls = JoinSet::new();
+    for (case, (fault, reason, sentence, tries)) in vault_faults().into_iter().enumerate() {
+        let name = format!("fault-{case}-");
+        stage.put(&name, "x");
+        stage.fault(on("secret", &name, &fault));
+        let request = ask(&stage.token())
+            .file("A", &name)
+            .file("B", "db-password");
+        let caller = stage.caller().await;
+        calls.spawn(async move {
+            let refusal = caller.refused(request).await;
+            assert_eq!(refusal.reason, reason, "{fault}: {refusal:?}");
+            assert!(refusal.message.contains(sentence), "{fault}: {refusal:?}");
+            told(&refusal);
+            (name, tries, fault, refusal)
+        });
+    }
+    while let Some(done) = calls.join_next().await {
+        let (name, tries, fault, refusal) = done.unwrap();
+        let requests = stage.requests("secret");
+        let asked = requests
+            .iter()
+            .filter(|request| request.path.contains(&name));
+        assert_eq!(asked.count(), tries, "{fault}");
+        if fault["retry_after"] == 120 {
+            assert_eq!(refusal.retry, Some(Duration::from_secs(120)));
+        }
+    }
+    for request in stage.emulator.requests() {
+        let known = ["demo.vault.azure.net", "login.microsoftonline.com"];
+        let host = request.host.trim_end_matches(":443");
+        assert!(known.contains(&host), "{request:?}");
+    }
+    assert!(stage.place.left().is_empty());
+}
+
+#[tokio::test]
+async fn what_passes_is_tried_again() {
+    let stage = Stage::new().await;
+    let caller = stage.caller().await;
+    for fault in [
+        json!({"route": "secret", "kind": "status", "status": 503, "count": 2}),
+        json!({"route": "secret", "kind": "akv10046"}),
+        json!({"route": "secret", "kind": "reset", "count": 1}),
+        json!({"route": "secret", "kind": "truncated", "count": 1}),
+        json!({"route": "secret", "kind": "throttle", "retry_after": 0, "count": 1}),
+        json!({"route": "token", "kind": "token_error", "code": 90033, "count": 2}),
+        json!({"route": "token", "kind": "token_error", "code": 50166, "count": 1}),
+        json!({"route": "token", "kind": "reset", "count": 1}),
+        json!({"route": "token", "kind": "html", "count": 1}),
+    ] {
+        stage.fault(fault);
+        let request = ask(&stage.token()).value("A", "db-password");
+        let bytes = caller.bytes(request).await;
+        assert_eq!(bytes["A"], b"correct horse battery staple");
+    }
+}
+
+/// A fault of Entra, the reason that the job gets, a part of the sentence, and how often it is
+/// asked.
+fn entra_faults() -> Vec<(Value, Reason, &'static str, usize)> {
+    let unavailable = Reason::UpstreamUnavailable;
+    let text = |status: u16, body: Value| json!({"kind": "status", "status": status, "body": body});
+    let error = |code: u32| json!({"kind": "token_error", "code": code});
+    let elsewhere = "https://demo.vault.azure.net/stolen";
+    vec![
+        (
+            json!({"kind": "throttle"}),
+            Reason::UpstreamThrottled,
+            "Microsoft Entra ID is limiting",
+            3,
+        ),
+        (
+            json!({"kind": "throttle", "retry_after": 90}),
+            Reason::UpstreamThrottled,
+            "limiting",
+            1,
+        ),
+        (
+            error(50196),
+            Reason::UpstreamThrottled,
+            "limiting the rate",
+            1,
+        ),
+        (
+            error(90033),
+            unavailable,
+            "Microsoft Entra ID is failing",
+            3,
+        ),
+        (text(500, json!("broken")), unavailable, "is failing", 3),
+        (json!({"kind": "html"}), unavailable, "is failing", 3),
+        (
+            json!({"kind": "reset"}),
+            unavailable,
+            "cannot be reached",
+            3,
+        ),
+        (
+            json!({"kind": "truncated"}),
+            unavailable,
+            "Microsoft Entra ID",
+            3,
+        ),
+        (
+            json!({"kind": "oversized", "bytes": 1_000_000}),
+            unavailable,
+            "too large",
+            3,
+        ),
+        (
+            json!({"kind": "empty"}),
+            unavailable,
+            "cannot be understood",
+            1,
+        ),
+        (
+            json!({"kind": "wrong_types"}),
+            unavailable,
+            "cannot be understood",
+            1,
+        ),
+        (
+            text(200, json!("<html>login here</html>")),
+            unavailable,
+            "cannot be understood",
+            1,
+        ),
+        (
+            text(200, json!({"token_type": "Bearer"})),
+            unavailable,
+            "cannot be understood",
+            1,
+        ),
+        (
+            text(403, json!("<html>blocked</html>")),
+            unavailable,
+            "not one of its own",
+            1,
+        ),
+        (
+            json!({"kind": "redirect", "location": elsewhere}),
+            unavailable,
+            "redirect",
+            1,
+        ),
+        (error(50166), Reason::ExchangeRefused, "(AADSTS50166)", 3),
+        (error(53003), Reason::ExchangeRefused, "(AADSTS53003)", 1),
+        (
+            error(7_000_112),
+            Reason::ExchangeRefused,
+            "(AADSTS7000112)",
+            1,
+        ),
+        (error(500_011), Reason::ExchangeRefused, "(AADSTS500011)", 1),
+    ]
+}
+
+#[tokio::test]
+async fn every_failure_of_entra_has_its_reason_and_nothing_is_read() {
+    let stage = Stage::new().await;
+    let mut calls = JoinSet::new();
+    for (fault, reason, sentence, tries) in entra_faults() {
+        let token = stage.token();
+        stage.fault(on("token", &token, &fault));
+        let request = ask(&token).file("A", "db-password").file("B", "api-key");
+        let caller = stage.caller().await;
+        calls.spawn(async move {
+            let refusal = caller.refused(request).await;
+            assert_eq!(refusal.reason, reason, "{fault}: {refusal:?}");
+            assert!(refusal.message.contains(sentence), "{fault}: {refusal:?}");
+            told(&refusal);
+            (token, tries, fault)
+        });
+    }
+    while let Some(done) = calls.join_next().await {
+        let (token, tries, fault) = done.unwrap();
+        let requests = stage.requests("token");
+        let asked = requests
+            .iter()
+            .filter(|request| request.body.contains(&token));
+        assert_eq!(asked.count(), tries, "{fault}");
+    }
+    for request in stage.emulator.requests() {
+        let host = request.host.trim_end_matches(":443");
+        assert_eq!(host, "login.microsoftonline.com", "{request:?}");
+    }
+    assert!(stage.place.left().is_empty());
+}
+
+#[tokio::test]
+async fn tokens_that_entra_does_not_take_are_refused_with_its_code() {
+    let stage = Stage::new().await;
+    let caller = stage.caller().await;
+    let branch = "project_path:acme/shop:ref_type:branch:ref:feature";
+    let case = "project_path:acme/shop:ref_type:branch:ref:Main";
+    let usual = |claims: Value| ask(&stage.token_but(claims)).file("A", "db-password");
+    let by = |key| ask(&stage.token_by(key, json!({}))).file("A", "db-password");
+    let nobody = "00000000-0000-4000-8000-000000000000";
+    let now = std::time::SystemTime::now();
+    let now = now.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let cases: [(Ask, u64); 11] = [
+        (usual(json!({"sub": branch})), 700_213),
+        (usual(json!({"sub": case})), 7_002_138),
+        (usual(json!({"aud": "https://gitlab.example.com"})), 700_212),
+        (
+            usual(json!({"aud": ["api://AzureADTokenExchange"]})),
+            50_027,
+        ),
+        (usual(json!({"iss": "https://gitlab.evil.test"})), 700_211),
+        (usual(json!({"sub": null})), 90_014),
+        (usual(json!({"nbf": now + 3000})), 700_024),
+        (by(KeyChoice::Unknown), 7_000_272),
+        (by(KeyChoice::Wrong), 7_000_274),
+        (usual(json!({})).server("A", "", "", nobody), 700_016),
+        (usual(json!({})).server("A", "", nobody, ""), 90_002),
+    ];
+    for (request, code) in cases {
+        let refusal = caller.refused(request).await;
+        assert_eq!(refusal.reason, Reason::ExchangeRefused, "{refusal:?}");
+        assert_eq!(
+            told(&refusal).message,
+            format!("Microsoft Entra ID refused the job's ID token for A (AADSTS{code})")
+        );
+    }
+    assert!(stage.requests("secret").is_empty());
+    assert!(stage.place.left().is_empty());
+}
+
+async fn quickly(caller: &Caller, request: Ask) -> Refusal {
+    let since = Instant::now();
+    let refusal = caller.refused(request).await;
+    // Less than one of the daemon's own timeouts, on a machine with too much to do.
+    assert!(since.elapsed() < Duration::from_secs(5), "{refusal:?}");
+    refusal
+}
+
+#[tokio::test]
+async fn what_cannot_be_reached_is_said_quickly() {
+    let stage = Stage::new().await;
+    let (caller, token) = (stage.caller().await, stage.token());
+    caller.bytes(ask(&token).value("A", "db-password")).await;
+    // No such vault: the proxy says so.
+    let nowhere = ask(&token).file("A", "x");
+    let nowhere = nowhere.server("A", "https://nowhere.vault.azure.net", "", "");
+    let refusal = quickly(&caller, nowhere).await;
+    assert_eq!(refusal.reason, Reason::UpstreamUnavailable);
+    assert!(
+        told(&refusal)
+            .message
+            .starts_with("Key Vault cannot be reached")
+    );
+
+    let new = stage.token();
+    let Stage {
+        emulator,
+        daemon: _daemon,
+        place,
+    } = stage;
+    emulator.stop().await;
+    for token in [token, new] {
+        let refusal = quickly(&caller, ask(&token).file("A", "db-password")).await;
+        assert_eq!(refusal.reason, Reason::UpstreamUnavailable, "{refusal:?}");
+        assert!(told(&refusal).message.contains("cannot be reached"));
+    }
+    assert!(place.left().is_empty());
+}
