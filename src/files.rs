@@ -15,14 +15,15 @@ use std::{
     fmt::Write as _,
     fs::File,
     io::{self, Write as _},
-    os::fd::OwnedFd,
+    os::fd::{AsRawFd as _, OwnedFd},
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use rustix::{
-    fs::{AtFlags, Mode, OFlags, RenameFlags},
+    fs::{AtFlags, Mode, OFlags, RenameFlags, Uid},
     io::Errno,
+    process::geteuid,
 };
 
 use crate::{name::VariableName, secret::SecretValue};
@@ -71,11 +72,12 @@ impl Base {
         Ok(kind == TMPFS || kind == RAMFS)
     }
 
-    /// Writes one file of mode `mode` for each value into a new directory. On an error nothing is
-    /// left behind.
+    /// Writes one file of mode `mode` for each value into a new directory, all of them `owner`'s
+    /// where one is given (another user's takes `CAP_CHOWN`). On an error nothing is left behind.
     pub fn materialise<'a>(
         &self,
         mode: u32,
+        owner: Option<u32>,
         values: impl Iterator<Item = (&'a VariableName, &'a SecretValue)>,
     ) -> Result<Files, Error> {
         let name = random_name().map_err(|source| Error {
@@ -93,9 +95,11 @@ impl Base {
         };
         let directory = files.open()?;
         for (variable, value) in values {
-            write(&directory, variable, value, mode)
+            write(&directory, variable, value, mode, owner)
                 .map_err(failed("write a file in", &self.path))?;
         }
+        give(&directory, owner)
+            .map_err(failed("change the owner of a directory in", &self.path))?;
         rustix::fs::renameat_with(
             &self.directory,
             &files.name,
@@ -198,14 +202,44 @@ fn write(
     variable: &VariableName,
     value: &SecretValue,
     mode: u32,
+    owner: Option<u32>,
 ) -> rustix::io::Result<()> {
     let mode = Mode::from_raw_mode(mode);
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = rustix::fs::openat(directory, variable.as_str(), flags, mode)?;
     // The process's umask took its bits from the mode above.
     rustix::fs::fchmod(&file, mode)?;
+    give(&file, owner)?;
     let written = File::from(file).write_all(value.expose());
     written.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
+}
+
+/// Makes a file or directory `owner`'s, if it is not already.
+fn give(file: &OwnedFd, owner: Option<u32>) -> rustix::io::Result<()> {
+    let theirs = owner.filter(|owner| *owner != geteuid().as_raw());
+    theirs.map_or(Ok(()), |owner| {
+        rustix::fs::fchown(file, Some(Uid::from_raw(owner)), None)
+    })
+}
+
+/// Opens a directory to delete what is in it. One that was given away is taken back first: with
+/// `CAP_CHOWN` alone, another user's directory cannot even be read. All of it by one descriptor, so
+/// that a job that swaps things meanwhile has nothing of it.
+fn reclaim<Name: rustix::path::Arg + Copy>(
+    parent: &OwnedFd,
+    name: Name,
+) -> rustix::io::Result<OwnedFd> {
+    match rustix::fs::openat(parent, name, DIRECTORY, Mode::empty()) {
+        Err(Errno::ACCESS) => {}
+        opened => return opened,
+    }
+    let handle = DIRECTORY.difference(OFlags::RDONLY).union(OFlags::PATH);
+    let handle = rustix::fs::openat(parent, name, handle, Mode::empty())?;
+    rustix::fs::chownat(&handle, "", Some(geteuid()), None, AtFlags::EMPTY_PATH)?;
+    // A descriptor of this kind takes no fchmod; its entry in /proc leads to the very directory.
+    let entry = format!("/proc/self/fd/{}", handle.as_raw_fd());
+    rustix::fs::chmod(entry, Mode::RWXU)?;
+    rustix::fs::openat(&handle, ".", DIRECTORY, Mode::empty())
 }
 
 /// Deletes `name` in `parent`, and below it what is there, to a depth and a number of entries.
@@ -215,7 +249,7 @@ fn remove_tree<Name: rustix::path::Arg + Copy>(
     depth: u32,
     budget: &mut u32,
 ) -> rustix::io::Result<()> {
-    let directory = rustix::fs::openat(parent, name, DIRECTORY, Mode::empty())?;
+    let directory = reclaim(parent, name)?;
     for entry in rustix::fs::Dir::read_from(&directory)? {
         let entry = entry?;
         let child = entry.file_name();

@@ -381,7 +381,7 @@ impl<V: Vault> Provider<V> {
             });
         let files = place
             .base
-            .materialise(place.mode, values)
+            .materialise(place.mode, Some(terms.holder.uid), values)
             .map_err(Error::FilesFailed)?;
         for (name, variable) in variables.iter_mut().filter(|(_, variable)| variable.file) {
             variable.content = Content::Path(files.path(name));

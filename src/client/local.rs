@@ -188,7 +188,7 @@ fn write(
         }
         _ => {}
     }
-    let written = open_home(home)?.materialise(MODE, values.iter().copied());
+    let written = open_home(home)?.materialise(MODE, None, values.iter().copied());
     match written {
         Ok(files) => Ok(Local {
             files,

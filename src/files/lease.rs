@@ -188,7 +188,7 @@ mod tests {
 
     fn files(place: &Path) -> Files {
         let base = Base::open(place).unwrap();
-        base.materialise(0o400, std::iter::empty()).unwrap()
+        base.materialise(0o400, None, std::iter::empty()).unwrap()
     }
 
     fn count(place: &Path) -> usize {

@@ -24,7 +24,11 @@ fn files_hold_exactly_the_bytes_and_only_their_owner_reads_them() {
         (variable("B"), SecretValue::new(Vec::new())),
     ];
     let files = base
-        .materialise(0o400, values.iter().map(|(name, value)| (name, value)))
+        .materialise(
+            0o400,
+            None,
+            values.iter().map(|(name, value)| (name, value)),
+        )
         .unwrap();
     assert_eq!(fs::read(files.path(&variable("A"))).unwrap(), b"line\r\n\0");
     assert_eq!(fs::read(files.path(&variable("B"))).unwrap(), b"");
@@ -42,7 +46,7 @@ fn kept_files_stay_until_they_are_removed_by_name() {
     let value = SecretValue::new(b"x".to_vec());
     let name = variable("A");
     let kept = base
-        .materialise(0o400, [(&name, &value)].into_iter())
+        .materialise(0o400, None, [(&name, &value)].into_iter())
         .unwrap()
         .keep();
     assert_eq!(entries(place.path()), 1);
@@ -61,7 +65,7 @@ fn what_a_job_added_goes_too_and_links_are_not_followed() {
     fs::create_dir(&lease).unwrap();
     let files = Base::open(&lease)
         .unwrap()
-        .materialise(0o400, std::iter::empty())
+        .materialise(0o400, None, std::iter::empty())
         .unwrap();
     let directory = files.directory();
     fs::create_dir_all(directory.join("deep/er")).unwrap();
@@ -79,7 +83,7 @@ fn a_second_file_of_a_name_is_refused_and_nothing_stays() {
     let value = SecretValue::new(b"x".to_vec());
     let name = variable("A");
     let twice = [(&name, &value), (&name, &value)];
-    assert!(base.materialise(0o400, twice.into_iter()).is_err());
+    assert!(base.materialise(0o400, None, twice.into_iter()).is_err());
     assert_eq!(entries(place.path()), 0);
 }
 
@@ -98,4 +102,31 @@ fn a_symbolic_link_is_no_base() {
     let link = place.path().join("link");
     std::os::unix::fs::symlink("/tmp", &link).unwrap();
     assert!(Base::open(&link).is_err());
+}
+
+/// Needs root, to be another user than the one that the files are for.
+#[test]
+fn files_are_given_to_the_caller_and_taken_back_to_be_deleted() {
+    use std::os::unix::fs::MetadataExt as _;
+
+    const SOMEBODY: u32 = 12_345;
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: only root can give files away");
+        assert!(std::env::var_os("CI").is_none(), "CI runs this as root");
+        return;
+    }
+    let place = tempfile::tempdir().unwrap();
+    let base = Base::open(place.path()).unwrap();
+    let value = SecretValue::new(b"x".to_vec());
+    let name = variable("A");
+    let files = base
+        .materialise(0o400, Some(SOMEBODY), [(&name, &value)].into_iter())
+        .unwrap();
+    for path in [files.directory(), files.path(&name)] {
+        assert_eq!(fs::metadata(path).unwrap().uid(), SOMEBODY);
+    }
+    // What a job may do with its own directory.
+    fs::set_permissions(files.directory(), fs::Permissions::from_mode(0)).unwrap();
+    drop(files);
+    assert_eq!(entries(place.path()), 0);
 }
