@@ -244,7 +244,7 @@ async fn health_is_always_served() {
 
 #[tokio::test]
 async fn health_says_so_when_the_daemon_stops() {
-    let mut stage = Stage::new().await;
+    let stage = Stage::new().await;
     let caller = stage.caller().await;
     let mut health = HealthClient::with_origin(caller.connection(), origin());
     let request = HealthCheckRequest {
