@@ -197,7 +197,7 @@ impl Daemon {
         let (sender, output) = watch::channel(Output::default());
         std::thread::spawn(move || {
             let mut stderr = fs::File::from(stderr);
-            let mut buffer = [0; 64 * 1024];
+            let mut buffer = [0; 8 * 1024];
             while let Ok(count @ 1..) = stderr.read(&mut buffer) {
                 sender.send_modify(|output| output.text.extend_from_slice(&buffer[..count]));
             }

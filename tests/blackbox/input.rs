@@ -353,7 +353,7 @@ async fn tokens_that_are_none_are_refused_before_anybody_is_asked() {
         claims(job)
     };
     let tokens = [
-        "".to_owned(),
+        String::new(),
         "x".to_owned(),
         "$AZURE_JWT".to_owned(),
         "glpat-0123456789".to_owned(),

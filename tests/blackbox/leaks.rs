@@ -23,7 +23,7 @@ use serde_json::{Map, Value, json};
 use tonic::Request;
 
 use crate::{
-    call::{Ask, Caller, Refusal, ask, azure},
+    call::{Ask, Caller, Refusal, ask},
     job::{Job, entry, stderr},
     stage::{Stage, VAULT},
 };
@@ -272,8 +272,8 @@ impl Canaries {
         // As `{:?}` of bytes has it.
         let list: Vec<String> = bytes.iter().take(12).map(u8::to_string).collect();
         self.0.insert(list.join(", ").into_bytes());
-        let hexadecimal: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        self.0.insert(hexadecimal.into_bytes());
+        let digits: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        self.0.insert(digits.concat().into_bytes());
         self.0.insert(STANDARD.encode(bytes).into_bytes());
         self.0.insert(STANDARD_NO_PAD.encode(bytes).into_bytes());
         self.0.insert(URL_SAFE_NO_PAD.encode(bytes).into_bytes());
