@@ -117,7 +117,7 @@ async fn a_refusal_reaches_the_author_with_reason_request_and_status() {
             spec(&[("A", "db-password", true)]),
             77,
             "EXCHANGE_REFUSED",
-            "Microsoft Entra ID refused the job's ID token for A (AADSTS700213)",
+            "A: Microsoft Entra ID refused the job's ID token (AADSTS700213); check that the application has a federated credential with exactly this token's issuer, subject and audience",
         ),
         (
             &good,
@@ -267,7 +267,7 @@ async fn another_user_cannot_release_a_lease() {
     let output = tokio::time::timeout(PATIENCE, output).await;
     let output = output.unwrap().unwrap();
     assert_eq!(output.status.code(), Some(77), "{}", stderr(&output));
-    assert!(stderr(&output).contains("another job or another user"));
+    assert!(stderr(&output).contains("another user of this host"));
     assert_eq!(stage.place.left().len(), 1);
     caller.release(&lease, &token).await.unwrap();
     until("the lease has ended", || stage.place.left().is_empty()).await;

@@ -217,6 +217,7 @@ async fn national_clouds_have_their_own_hosts_and_scopes() {
             config
                 .text("azure.cloud", cloud)
                 .text("azure.vault_url", &format!("https://{vault}"))
+                .set("rule.vaults", format!("[\"https://{vault}\"]"))
         })
         .await;
         let request = ask(&stage.token()).value("A", "db-password");

@@ -168,7 +168,7 @@ async fn release_takes_a_token_of_the_same_job() {
         (json!({"project_id": "21"}), Reason::CallerDenied),
         (
             json!({"iss": "https://gitlab.evil.test"}),
-            Reason::CallerDenied,
+            Reason::TokenInvalid,
         ),
         (json!({"exp": 1_700_000_000}), Reason::TokenExpired),
         (json!({"job_id": null}), Reason::TokenInvalid),

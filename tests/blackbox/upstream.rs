@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use azure_emulator::{Attributes, KeyChoice, Permission};
+use azure_emulator::{Attributes, Permission};
 use runner_secrets_proto::Reason;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
@@ -348,7 +348,7 @@ async fn every_failure_of_key_vault_has_its_reason_and_reaches_no_other_host() {
             assert_eq!(refusal.retry, Some(Duration::from_secs(120)));
         }
     }
-    for request in stage.emulator.requests() {
+    for request in stage.sent() {
         let known = ["demo.vault.azure.net", "login.microsoftonline.com"];
         let host = request.host.trim_end_matches(":443");
         assert!(known.contains(&host), "{request:?}");
@@ -503,7 +503,7 @@ async fn every_failure_of_entra_has_its_reason_and_nothing_is_read() {
             .filter(|request| request.body.contains(&token));
         assert_eq!(asked.count(), tries, "{fault}");
     }
-    for request in stage.emulator.requests() {
+    for request in stage.sent() {
         let host = request.host.trim_end_matches(":443");
         assert_eq!(host, "login.microsoftonline.com", "{request:?}");
     }
@@ -512,16 +512,18 @@ async fn every_failure_of_entra_has_its_reason_and_nothing_is_read() {
 
 #[tokio::test]
 async fn tokens_that_entra_does_not_take_are_refused_with_its_code() {
-    let stage = Stage::new().await;
+    // The operator accepts an audience that the federated credential does not have.
+    let stage = Stage::with(|config| {
+        let audiences = r#"["api://AzureADTokenExchange", "https://gitlab.example.com"]"#;
+        config.set("issuer.audiences", audiences)
+    })
+    .await;
     let caller = stage.caller().await;
     let branch = "project_path:acme/shop:ref_type:branch:ref:feature";
     let case = "project_path:acme/shop:ref_type:branch:ref:Main";
     let usual = |claims: Value| ask(&stage.token_but(claims)).file("A", "db-password");
-    let by = |key| ask(&stage.token_by(key, json!({}))).file("A", "db-password");
     let nobody = "00000000-0000-4000-8000-000000000000";
-    let now = std::time::SystemTime::now();
-    let now = now.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
-    let cases: [(Ask, u64); 11] = [
+    let cases: [(Ask, u64); 6] = [
         (usual(json!({"sub": branch})), 700_213),
         (usual(json!({"sub": case})), 7_002_138),
         (usual(json!({"aud": "https://gitlab.example.com"})), 700_212),
@@ -529,11 +531,6 @@ async fn tokens_that_entra_does_not_take_are_refused_with_its_code() {
             usual(json!({"aud": ["api://AzureADTokenExchange"]})),
             50_027,
         ),
-        (usual(json!({"iss": "https://gitlab.evil.test"})), 700_211),
-        (usual(json!({"sub": null})), 90_014),
-        (usual(json!({"nbf": now + 3000})), 700_024),
-        (by(KeyChoice::Unknown), 7_000_272),
-        (by(KeyChoice::Wrong), 7_000_274),
         (usual(json!({})).server("A", "", "", nobody), 700_016),
         (usual(json!({})).server("A", "", nobody, ""), 90_002),
     ];
@@ -542,7 +539,11 @@ async fn tokens_that_entra_does_not_take_are_refused_with_its_code() {
         assert_eq!(refusal.reason, Reason::ExchangeRefused, "{refusal:?}");
         assert_eq!(
             told(&refusal).message,
-            format!("Microsoft Entra ID refused the job's ID token for A (AADSTS{code})")
+            format!(
+                "A: Microsoft Entra ID refused the job's ID token (AADSTS{code}); check that the \
+                 application has a federated credential with exactly this token's issuer, subject \
+                 and audience"
+            )
         );
     }
     assert!(stage.requests("secret").is_empty());
@@ -559,7 +560,11 @@ async fn quickly(caller: &Caller, request: Ask) -> Refusal {
 
 #[tokio::test]
 async fn what_cannot_be_reached_is_said_quickly() {
-    let stage = Stage::new().await;
+    let stage = Stage::with(|config| {
+        let vaults = r#"["https://demo.vault.azure.net", "https://nowhere.vault.azure.net"]"#;
+        config.set("rule.vaults", vaults)
+    })
+    .await;
     let (caller, token) = (stage.caller().await, stage.token());
     caller.bytes(ask(&token).value("A", "db-password")).await;
     // No such vault: the proxy says so.
