@@ -38,7 +38,7 @@ async fn the_callers_deadline_ends_a_request_with_our_answer() {
             let refusal = caller.send(with_timeout(request, timeout)).await;
             let refusal = refusal.unwrap_err();
             assert_eq!(refusal.reason, Reason::DeadlineExceeded, "{refusal:?}");
-            assert!(since.elapsed() < timeout + Duration::from_secs(5));
+            assert!(since.elapsed() < timeout + Duration::from_secs(15));
             let waiting = format!("ran out while waiting for {service}");
             assert!(refusal.message.contains(&waiting), "{refusal:?}");
         }
@@ -67,7 +67,7 @@ async fn the_operators_deadline_ends_a_request_whatever_the_caller_allows() {
             let since = Instant::now();
             let refusal = caller.send(request).await.unwrap_err();
             assert_eq!(refusal.reason, Reason::DeadlineExceeded, "{refusal:?}");
-            assert!(since.elapsed() < Duration::from_secs(5));
+            assert!(since.elapsed() < Duration::from_secs(15));
         }
         stage.emulator.clear_faults();
         nobody_is_asked_any_more(&stage).await;

@@ -208,7 +208,7 @@ async fn files_do_not_outlive_the_id_token() {
         .duration_since(UNIX_EPOCH)
         .unwrap()
         .as_secs();
-    let expires = i64::try_from(now).unwrap() + 3;
+    let expires = i64::try_from(now).unwrap() + 5;
     let token = stage.token_but(json!({"exp": expires}));
     let request = ask(&token).file("A", "db-password");
     let answer = stage.caller().await.resolve(request).await.unwrap();

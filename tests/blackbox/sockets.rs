@@ -243,26 +243,35 @@ async fn health_is_always_served() {
     }
 }
 
+/// Who watches is told, and does not keep the daemon.
 #[tokio::test]
 async fn health_says_so_when_the_daemon_stops() {
-    let stage = Stage::new().await;
+    let mut stage = Stage::new().await;
     let caller = stage.caller().await;
-    let mut health = HealthClient::with_origin(caller.connection(), origin());
-    let request = HealthCheckRequest {
-        service: SERVICE.to_owned(),
-    };
-    let mut watched = health.watch(request).await.unwrap().into_inner();
-    let first = watched.message().await.unwrap().unwrap();
-    assert_eq!(first.status(), ServingStatus::Serving);
-    // A running request holds the connection open.
+    let mut watched = Vec::new();
+    for service in ["", SERVICE] {
+        let mut health = HealthClient::with_origin(caller.connection(), origin());
+        let request = HealthCheckRequest {
+            service: service.to_owned(),
+        };
+        let mut answers = health.watch(request).await.unwrap().into_inner();
+        let first = answers.message().await.unwrap().unwrap();
+        assert_eq!(first.status(), ServingStatus::Serving, "{service:?}");
+        watched.push((service, answers));
+    }
     stage.fault(json!({"route": "secret", "kind": "delay", "delay_ms": 500}));
     let request = ask(&stage.token()).value("A", "db-password");
     let call = tokio::spawn(async move { caller.resolve(request).await });
     stage.asked("secret").await;
     stage.daemon.signal(Signal::TERM);
-    let next = watched.message().await.unwrap().unwrap();
-    assert_eq!(next.status(), ServingStatus::NotServing);
+    for (service, mut answers) in watched {
+        let next = answers.message().await.unwrap().unwrap();
+        assert_eq!(next.status(), ServingStatus::NotServing, "{service:?}");
+        assert_eq!(answers.message().await.unwrap(), None, "{service:?}");
+    }
     assert!(call.await.unwrap().is_ok());
+    let status = stage.daemon.ends().await;
+    assert_eq!(status.code(), Some(0), "{}", stage.daemon.log());
 }
 
 #[tokio::test]
