@@ -7,7 +7,8 @@
 //! not come.
 //!
 //! [`daemon`] starts the program, [`call`] talks to it, [`stage`] puts it beside an emulator and
-//! [`job`] runs the client. All other modules are tests.
+//! [`job`] runs the client; [`signer`] makes tokens that no emulator would, and a [`trap`] listens
+//! where nobody should come. All other modules are tests.
 
 #![expect(
     clippy::expect_used,
@@ -28,7 +29,9 @@
 mod call;
 mod daemon;
 mod job;
+mod signer;
 mod stage;
+mod trap;
 
 mod bytes;
 mod client;
@@ -40,5 +43,6 @@ mod files;
 mod input;
 mod leaks;
 mod sockets;
+mod tokens;
 mod upstream;
 mod versions;
