@@ -41,6 +41,7 @@ mod deadlines;
 mod exchange;
 mod files;
 mod input;
+mod keys;
 mod leaks;
 mod sockets;
 mod tokens;
