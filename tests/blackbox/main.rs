@@ -44,6 +44,7 @@ mod files;
 mod input;
 mod keys;
 mod leaks;
+mod reload;
 mod rules;
 mod sockets;
 mod tokens;
