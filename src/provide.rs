@@ -17,7 +17,7 @@ use self::presented::Presented;
 use crate::{
     azure::{ClientId, Cloud, TenantId},
     config::Delivery,
-    error::Error,
+    error::{self, Error},
     files::{
         Base,
         lease::{Holder, Leases, Terms},
@@ -173,6 +173,16 @@ impl<V: Vault> Provider<V> {
         let mut explanations = Vec::new();
         for job in &jobs {
             explanations.extend(policy.explain(&job.claims, job.asked()));
+        }
+        for Explanation {
+            variable,
+            granted,
+            account,
+            ..
+        } in &explanations
+        {
+            let (granted, account) = (granted.is_some(), error::account(account));
+            tracing::info!(%variable, granted, account, "explained");
         }
         Ok(explanations)
     }
