@@ -40,6 +40,7 @@ mod counts;
 mod deadlines;
 mod denials;
 mod exchange;
+mod explain;
 mod files;
 mod input;
 mod keys;
