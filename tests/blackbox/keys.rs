@@ -298,7 +298,7 @@ async fn keys_come_from_the_file_that_the_operator_names_and_a_file_can_appear_l
     let refusal = caller.refused(wanted(&signer::token())).await;
     assert_unavailable(&refusal, "no file");
     stage.daemon.logs("No such file or directory").await;
-    std::fs::write(&file, json!({"keys": [signer::jwk()]}).to_string()).unwrap();
+    signer::publish(&file);
     let verdicts = caller.explain(wanted(&signer::token())).await;
     assert!(verdicts.unwrap()["A"].granted);
 }

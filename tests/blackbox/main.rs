@@ -34,6 +34,7 @@ mod stage;
 mod trap;
 
 mod bytes;
+mod callers;
 mod client;
 mod configs;
 mod counts;
