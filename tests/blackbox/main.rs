@@ -50,5 +50,6 @@ mod reload;
 mod rules;
 mod sockets;
 mod tokens;
+mod traps;
 mod upstream;
 mod versions;
