@@ -200,16 +200,13 @@ impl<V: Vault> Provider<V> {
         let rule = granted.rule().unwrap_or("none: policy.mode is \"audit\"");
         tracing::info!(%variable, rule, "granted");
         Ok(Grant {
-            file: wanted.file,
-            token: wanted.token.clone(),
-            token_expires: job.claims.expires_at,
             tenant: tenant.ok_or_else(|| missing("tenant_id", "AZURE_TENANT_ID"))?,
             client: client.ok_or_else(|| missing("client_id", "AZURE_CLIENT_ID"))?,
             vault,
-            refuse_expired: granted.refuse_expired,
-            variable: granted.variable,
-            name: granted.name,
-            version: granted.version,
+            file: wanted.file,
+            token: wanted.token.clone(),
+            token_expires: job.claims.expires_at,
+            granted,
         })
     }
 
@@ -251,7 +248,7 @@ impl<V: Vault> Provider<V> {
                 version: fetched.version,
                 warnings: fetched.warnings,
             };
-            variables.insert(grant.variable.clone(), variable);
+            variables.insert(grant.granted.variable.clone(), variable);
         }
         let lease = match place {
             Some((place, terms)) => Some(self.materialise(place, terms, &mut variables)?),
