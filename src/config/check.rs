@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    os::unix::ffi::OsStrExt as _,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -104,8 +105,15 @@ fn files(mut table: Table<'_>) -> Files {
         let problem = "would let every user of the host read the secrets";
         table.problem("file_mode", problem.to_owned());
     }
+    let directory = table.or("directory", directory);
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_./-".contains(&byte);
+    if !directory.as_os_str().as_bytes().iter().copied().all(plain) {
+        let problem =
+            "has other characters than letters, digits and _ . / -; paths in it go through shells";
+        table.problem("directory", problem.to_owned());
+    }
     Files {
-        directory: table.or("directory", directory),
+        directory,
         require_memory_backed: table.or("require_memory_backed", true),
         mode,
         max_ttl: table.or("max_ttl", DAY),
