@@ -23,8 +23,8 @@
 //!
 //! Dependencies point down the list of modules below, never up. `service` alone knows gRPC
 //! statuses, [`azure`] alone knows Azure's errors, [`config`] alone knows TOML. The client
-//! ([`client`]) shares [`files`], [`name`] and [`secret`] with the daemon and nothing else; without
-//! the feature `daemon` there is no TLS and no Azure code in the build.
+//! ([`client`]) shares [`files`], [`name`], [`screen`] and [`secret`] with the daemon and nothing
+//! else; without the feature `daemon` there is no TLS and no Azure code in the build.
 
 #![cfg_attr(
     not(feature = "daemon"),
@@ -51,6 +51,7 @@ pub mod policy;
 pub mod provide;
 #[cfg(feature = "daemon")]
 pub mod run;
+pub mod screen;
 pub mod secret;
 #[cfg(feature = "daemon")]
 mod service;
