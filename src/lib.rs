@@ -38,6 +38,8 @@
 pub mod azure;
 pub mod client;
 #[cfg(feature = "daemon")]
+pub mod command;
+#[cfg(feature = "daemon")]
 pub mod config;
 #[cfg(feature = "daemon")]
 pub mod error;

@@ -19,13 +19,26 @@ impl fmt::Display for Plain<'_> {
             if count == LONGEST {
                 return f.write_str("…");
             }
-            if steers(c) {
-                write!(f, "{}", c.escape_unicode())?;
-            } else {
-                fmt::Write::write_char(f, c)?;
-            }
+            put(f, c)?;
         }
         Ok(())
+    }
+}
+
+/// All of a text in the same form, however long it is: for reports that may leave nothing out.
+#[must_use]
+pub fn escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    // Writing to a string cannot fail.
+    let _ = text.chars().try_for_each(|c| put(&mut escaped, c));
+    escaped
+}
+
+fn put(f: &mut impl fmt::Write, c: char) -> fmt::Result {
+    if steers(c) {
+        write!(f, "{}", c.escape_unicode())
+    } else {
+        f.write_char(c)
     }
 }
 
