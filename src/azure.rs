@@ -155,8 +155,8 @@ impl<'a> Read<'a> {
         Self {
             purchase: Purchase::of(grant),
             vault: &grant.vault,
-            name: &grant.name,
-            version: grant.version.as_ref(),
+            name: &grant.granted.name,
+            version: grant.granted.version.as_ref(),
         }
     }
 }

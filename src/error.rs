@@ -91,7 +91,7 @@ pub enum Error {
         detail: Detail,
     },
     /// The ID token was not accepted, or could not be verified.
-    #[error("{error}")]
+    #[error("{field} {error}")]
     Token {
         /// The field that holds the token.
         field: String,

@@ -16,10 +16,11 @@ use runner_secrets_proto::{
 use tokio::{net::UnixListener, task::JoinSet};
 use tonic::{
     Request, Status,
+    server::NamedService as _,
     service::{Interceptor, interceptor::InterceptedService},
     transport::Server,
 };
-use tonic_health::server::HealthReporter;
+use tonic_health::{ServingStatus, server::HealthReporter};
 use tonic_reflection::server::v1::{ServerReflection, ServerReflectionServer};
 
 use crate::{
@@ -235,10 +236,15 @@ fn place(config: &Config) -> Result<Place, Error> {
     })
 }
 
-/// Tells health checks first, so that nobody is sent here any more.
-async fn leaving(stop: impl Future<Output = ()>, health: HealthReporter) {
+/// Tells health checks first, so that nobody is sent here any more. Then ends what watches them:
+/// such a call never ends by itself, and the daemon would wait for it.
+async fn leaving(stop: impl Future<Output = ()>, mut health: HealthReporter) {
     stop.await;
-    health.set_not_serving::<Service>().await;
+    for service in ["", Service::NAME] {
+        let leaving = ServingStatus::NotServing;
+        health.set_service_status(service, leaving).await;
+        health.clear_service_status(service).await;
+    }
 }
 
 /// Waits for the servers: as long as they serve, then as long as draining may take.

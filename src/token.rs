@@ -28,8 +28,9 @@ pub(crate) mod quoted;
 #[cfg(test)]
 mod tests;
 
-// GitLab dates `nbf` five seconds back for clocks that differ; a machine without time
-// synchronisation is off by more than this soon, and should be noticed.
+// For tokens from the future: GitLab dates `nbf` five seconds back for clocks that differ, and a
+// machine that is off by more than this should be noticed. The end of a token has no leeway: it is
+// the end of its job too.
 const LEEWAY: Duration = Duration::from_secs(30);
 
 // GitLab's longest job timeout is a month, and a token lives as long as the timeout.
@@ -172,7 +173,7 @@ fn admit(claims: &Claims, issuer: &Issuer, now: SystemTime) -> Result<(), Error>
         });
     }
     let until = claims.expires_at;
-    if now >= until + LEEWAY {
+    if now >= until {
         return Err(Error::Expired {
             at: until,
             ago: whole_seconds(until, now),

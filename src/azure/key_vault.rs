@@ -40,9 +40,9 @@ impl Azure {
         let reading = retry::until(deadline, Service::KeyVault, || self.read_once(grant, token));
         let fetched = reading.await?;
         match fetched.warnings.first() {
-            Some(problem) if grant.refuse_expired => Err(Error::SecretExpired {
-                variable: grant.variable.clone(),
-                secret: grant.name.to_string(),
+            Some(problem) if grant.granted.refuse_expired => Err(Error::SecretExpired {
+                variable: grant.granted.variable.clone(),
+                secret: grant.granted.name.to_string(),
                 problem: problem.clone(),
             }),
             _ => Ok(fetched),
@@ -72,13 +72,13 @@ impl Azure {
             ..SecretClientOptions::default()
         };
         let client = SecretClient::new(grant.vault.as_str(), exchanged, Some(options))?;
-        let version = grant.version.as_ref().map(ToString::to_string);
+        let version = grant.granted.version.as_ref().map(ToString::to_string);
         let options = SecretClientGetSecretOptions {
             secret_version: version,
             ..SecretClientGetSecretOptions::default()
         };
         let secret = client
-            .get_secret(grant.name.as_str(), Some(options))
+            .get_secret(grant.granted.name.as_str(), Some(options))
             .await?;
         fetched(secret.into_model()?)
     }

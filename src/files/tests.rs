@@ -126,7 +126,7 @@ fn files_are_given_to_the_caller_and_taken_back_to_be_deleted() {
         assert_eq!(fs::metadata(path).unwrap().uid(), SOMEBODY);
     }
     // What a job may do with its own directory.
-    fs::set_permissions(files.directory(), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(files.directory(), fs::Permissions::from_mode(0o000)).unwrap();
     drop(files);
     assert_eq!(entries(place.path()), 0);
 }

@@ -47,8 +47,17 @@ pub(super) enum Failure<'a> {
 }
 
 impl Failure<'_> {
-    /// Whether the rule is about the job's project, so that the job may hear of it.
-    pub(super) fn is_about_job(&self) -> bool {
+    /// Whether `rule`, whose condition this is, is about the job's project, so that the job may
+    /// hear of it. A rule for every project is about nobody's: everybody would hear of it.
+    pub(super) fn is_about_job(&self, rule: &Rule) -> bool {
+        let named = |pattern: &Pattern| pattern.as_str().contains(|own| !matches!(own, '*' | '/'));
+        let names_somebody = rule.bound_claims.iter().any(|(name, patterns)| {
+            IDENTITY.contains(&name.as_str()) && patterns.iter().all(named)
+        });
+        names_somebody && self.is_beyond_identity()
+    }
+
+    fn is_beyond_identity(&self) -> bool {
         match self {
             Self::Issuer { .. } | Self::Fork { .. } => false,
             Self::Claim { name, .. } => !IDENTITY.contains(name),

@@ -17,6 +17,9 @@ use crate::{
 const MOST_RULES: usize = 3;
 const MOST_VARIABLES: usize = 5;
 
+// Trailers of 4 KB go through everywhere, and `grpc-message` may triple what is not ASCII.
+const LONGEST: usize = 1_000;
+
 /// Secrets were refused. Displays what the job may know.
 #[derive(Clone, Debug)]
 pub struct Denied {
@@ -76,15 +79,18 @@ impl Policy {
         for rule in &self.rules {
             if let Err(failure) = condition::admits(rule, claims) {
                 account.push(Line::new(rule, None, failure));
-                for one in failures.iter_mut().filter(|_| failure.is_about_job()) {
-                    one.push((&rule.name, failure));
+                if failure.is_about_job(rule) {
+                    let lists = failures.iter_mut();
+                    lists.for_each(|failures| failures.push((&rule.name, failure)));
                 }
                 continue;
             }
             for (asked, failures) in refused.iter().zip(&mut failures) {
                 if let Err(failure) = condition::fits(rule, asked, &self.defaults) {
                     account.push(Line::new(rule, Some(&asked.variable), failure));
-                    failures.push((&rule.name, failure));
+                    if failure.is_about_job(rule) {
+                        failures.push((&rule.name, failure));
+                    }
                 }
             }
         }
@@ -112,7 +118,7 @@ pub(super) fn sentence(claims: &Claims, asked: &Asked, about: &[(&str, Failure<'
     if about.is_empty() {
         text.push_str(" to ");
         text.push_str(&job(claims));
-        return text;
+        return cut(text);
     }
     for (index, (rule, failure)) in about.iter().take(MOST_RULES).enumerate() {
         let before = if index == 0 { ": " } else { "; " };
@@ -121,6 +127,17 @@ pub(super) fn sentence(claims: &Claims, asked: &Asked, about: &[(&str, Failure<'
     }
     if about.len() > MOST_RULES {
         let _ = write!(text, "; and {} more rules", about.len() - MOST_RULES);
+    }
+    cut(text)
+}
+
+/// Names and claims are bounded one by one; together they may be too much for a response.
+fn cut(mut text: String) -> String {
+    if text.len() > LONGEST {
+        let starts = text.char_indices().map(|(at, _)| at);
+        let end = starts.take_while(|at| *at <= LONGEST).last();
+        text.truncate(end.unwrap_or(0));
+        text.push('…');
     }
     text
 }

@@ -78,7 +78,7 @@ impl Policy {
                 break;
             };
             account.push(Line::new(rule, variable, failure));
-            if failure.is_about_job() {
+            if failure.is_about_job(rule) {
                 about.push((rule.name.as_str(), failure));
             }
         }

@@ -210,6 +210,51 @@ fn job_hears_of_rules_about_its_project_only() {
 }
 
 #[test]
+fn nobody_hears_of_rules_for_every_project() {
+    for path in ["'**'", "'*/**'", "['acme/shop', '**']"] {
+        let text = format!(
+            "[[rule]]
+            name = 'by hand'
+            bound_claims = {{ project_path = {path}, groups_direct = 'acme/operators' }}
+            vaults = ['https://gold.vault.azure.net']
+            secrets = ['break-glass']"
+        );
+        for more in ["", r#","groups_direct":["acme/operators"]"#] {
+            let denied = denied(&policy(&text), &claims(more), &[asked("X", "x")]);
+            assert!(!denied.to_string().contains("by hand"), "{path}: {denied}");
+            assert_eq!(denied.account().len(), 1);
+        }
+    }
+}
+
+#[test]
+fn sentences_stay_short_whatever_the_claims() {
+    let long = "x".repeat(300);
+    let rule = |name: usize| {
+        format!(
+            "[[rule]]
+            name = 'r{name}'
+            bound_claims = {{ project_path = 'acme/*', environment = ['{long}1', '{long}2', '{long}3', '{long}4'] }}
+            vaults = ['https://a.vault.azure.net']
+            secrets = ['a']\n"
+        )
+    };
+    let text: String = (0..9).map(rule).collect();
+    let more = format!(
+        r#","environment":"{}","project_path":"acme/{}""#,
+        "ä".repeat(3_000),
+        "\\u202e".repeat(400)
+    );
+    let asked: Vec<Asked> = (0..50)
+        .map(|number| asked(&format!("V{number}"), "a"))
+        .collect();
+    let denied = denied(&policy(&text), &claims(&more), &asked);
+    assert!(denied.to_string().len() < 1_200, "{denied}");
+    let few = self::denied(&policy(TWO), &claims(&more), &asked);
+    assert!(few.to_string().len() < 1_500, "{few}");
+}
+
+#[test]
 fn fork_hears_of_no_rule_of_the_project_it_runs_in() {
     let text = "
         [[rule]]

@@ -63,37 +63,23 @@ fn wanted_secret(
     let Some(Source::AzureKeyVault(asked)) = secret.source else {
         return Err(invalid(&field("azure_key_vault"), "is missing".to_owned()));
     };
+    let part = |part: &str| field(&format!("azure_key_vault.{part}"));
     let AzureKeyVaultSecret {
         name,
         version,
         server,
     } = asked;
-    let server = server.unwrap_or_default();
-    let part = |part: &str| field(&format!("azure_key_vault.{part}"));
     let name = SecretName::parse(&name)
         .map_err(|error| invalid(&part("name"), format!("{} {error}", shown(&name))))?;
     let version = SecretVersion::parse(&version)
         .map_err(|error| invalid(&part("version"), format!("{} {error}", shown(&version))))?;
-    let vault = given(&server.url, |url| {
-        let wrong = |error: String| invalid(&part("server.url"), format!("{} {error}", shown(url)));
-        let origin = Origin::parse(url).map_err(|error| wrong(error.to_string()))?;
-        cloud
-            .vault(&origin)
-            .map_err(|error| wrong(error.to_string()))?;
-        Ok(origin)
+    let server = server.unwrap_or_default();
+    let vault = given(&server.url, |url| vault(cloud, url, &part("server.url")))?;
+    let tenant_id = given(&server.tenant_id, |id| {
+        tenant(id, &part("server.tenant_id"))
     })?;
-    let tenant = given(&server.tenant_id, |id| {
-        let problem = || format!("{} is no GUID and no domain", shown(id));
-        TenantId::parse(id).ok_or_else(|| invalid(&part("server.tenant_id"), problem()))
-    })?;
-    let client = given(&server.client_id, |id| {
-        let problem = || {
-            format!(
-                "{} is no GUID; the application (client) id is wanted, not a name",
-                shown(id)
-            )
-        };
-        ClientId::parse(id).ok_or_else(|| invalid(&part("server.client_id"), problem()))
+    let client_id = given(&server.client_id, |id| {
+        client(id, &part("server.client_id"))
     })?;
     let token = tokens
         .take(secret.id_token)
@@ -101,18 +87,39 @@ fn wanted_secret(
             field: format!("the ID token for {variable}"),
             problem: "is missing".to_owned(),
         })?;
+    let asked = Asked {
+        variable,
+        name,
+        version,
+        vault,
+        tenant_id: tenant_id.map(|id| id.as_str().to_owned()),
+        client_id: client_id.map(|id| id.as_str().to_owned()),
+    };
     Ok(Wanted {
-        asked: Asked {
-            variable,
-            name,
-            version,
-            vault,
-            tenant_id: tenant.map(|id| id.as_str().to_owned()),
-            client_id: client.map(|id| id.as_str().to_owned()),
-        },
+        asked,
         file: secret.file.unwrap_or(true),
         token,
     })
+}
+
+/// A vault that there can be.
+fn vault(cloud: &Cloud, url: &str, field: &str) -> Result<Origin, Error> {
+    let wrong = |error: String| invalid(field, format!("{} {error}", shown(url)));
+    let origin = Origin::parse(url).map_err(|error| wrong(error.to_string()))?;
+    cloud
+        .vault(&origin)
+        .map_err(|error| wrong(error.to_string()))?;
+    Ok(origin)
+}
+
+fn tenant(id: &str, field: &str) -> Result<TenantId, Error> {
+    let problem = || format!("{} is no GUID and no domain", shown(id));
+    TenantId::parse(id).ok_or_else(|| invalid(field, problem()))
+}
+
+fn client(id: &str, field: &str) -> Result<ClientId, Error> {
+    let wanted = "is no GUID; the application (client) id is wanted, not a name";
+    ClientId::parse(id).ok_or_else(|| invalid(field, format!("{} {wanted}", shown(id))))
 }
 
 /// A field that may be empty.

@@ -3,35 +3,37 @@
 
 use std::fmt;
 
-// Longer than any project path that GitLab allows; nobody reads on after that.
+// Longer than any project path that GitLab allows; nobody reads on after that, and a message has
+// to fit into the trailers of a response.
 const LONGEST: usize = 256;
 
-/// Displays text in quotes, escaped, at most 256 characters of it.
+/// Displays text in quotes, escaped, and cut when that has 256 bytes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Quoted<'a>(pub(crate) &'a str);
 
 impl fmt::Display for Quoted<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("\"")?;
-        let mut characters = self.0.chars();
-        for character in characters.by_ref().take(LONGEST) {
-            match character {
-                '\'' => f.write_str("'")?,
-                other => write!(f, "{}", other.escape_debug())?,
-            }
+        let mut left = LONGEST;
+        for character in self.0.chars() {
+            let escaped = match character {
+                '\'' => "'".to_owned(),
+                other => other.escape_debug().to_string(),
+            };
+            let Some(less) = left.checked_sub(escaped.len()) else {
+                return f.write_str("…\"");
+            };
+            left = less;
+            f.write_str(&escaped)?;
         }
-        f.write_str(if characters.next().is_some() {
-            "…\""
-        } else {
-            "\""
-        })
+        f.write_str("\"")
     }
 }
 
 // `groups_direct` can have 200; the first few show what kind of thing it is.
-const MOST: usize = 8;
+const MOST: usize = 4;
 
-/// Displays several texts as `"a", "b" or "c"`, at most eight of them.
+/// Displays several texts as `"a", "b" or "c"`, at most four of them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct AnyOf<'a, T>(pub(crate) &'a [T]);
 
@@ -71,6 +73,10 @@ mod tests {
         }
         let long = Quoted(&"x".repeat(1000)).to_string();
         assert_eq!(long.chars().count(), 256 + 3);
+        let long = Quoted(&"\u{202e}".repeat(1000)).to_string();
+        assert!((248..=256 + 5).contains(&long.len()), "{}", long.len());
+        let just = "x".repeat(256);
+        assert_eq!(Quoted(&just).to_string(), format!("\"{just}\""));
     }
 
     #[test]
@@ -80,6 +86,6 @@ mod tests {
         assert_eq!(list(&["a", "b", "c"]), "\"a\", \"b\" or \"c\"");
         assert_eq!(list(&[]), "none");
         let many = list(&["a"; 10]);
-        assert!(many.ends_with("\"a\" or 2 more"), "{many}");
+        assert!(many.ends_with("\"a\" or 6 more"), "{many}");
     }
 }

@@ -103,11 +103,12 @@ async fn exec_gives_a_command_exactly_the_secrets_bytes() {
             let mut script = String::new();
             let mut expected = Vec::new();
             for (variable, value) in values() {
-                script += &if file {
-                    format!("cat \"${variable}\"; printf '|'\n")
+                let print = if file {
+                    "cat \"$NAME\"; printf '|'\n"
                 } else {
-                    format!("printf '%s|' \"${variable}\"\n")
+                    "printf '%s|' \"$NAME\"\n"
                 };
+                script += &print.replace("NAME", variable);
                 expected.extend_from_slice(value.as_bytes());
                 expected.push(b'|');
             }

@@ -69,7 +69,7 @@ impl Ask {
     pub(crate) fn pinned(self, variable: &str, name: &str, version: &str) -> Self {
         let mut pinned = secret(name);
         pinned.file = Some(false);
-        azure(&mut pinned).version = version.to_owned();
+        version.clone_into(&mut azure(&mut pinned).version);
         self.with(variable, pinned)
     }
 

@@ -1,6 +1,6 @@
 //! The client program against the real daemon, as a job runs it.
 
-use std::{fs, os::unix::process::CommandExt as _, process::Command};
+use std::{fs, os::unix::process::CommandExt as _, path::Path, process::Command};
 
 use serde_json::{Map, Value, json};
 
@@ -117,7 +117,7 @@ async fn a_refusal_reaches_the_author_with_reason_request_and_status() {
             spec(&[("A", "db-password", true)]),
             77,
             "EXCHANGE_REFUSED",
-            "Microsoft Entra ID refused the job's ID token for A (AADSTS700213)",
+            "A: Microsoft Entra ID refused the job's ID token (AADSTS700213); check that the application has a federated credential with exactly this token's issuer, subject and audience",
         ),
         (
             &good,
@@ -267,8 +267,41 @@ async fn another_user_cannot_release_a_lease() {
     let output = tokio::time::timeout(PATIENCE, output).await;
     let output = output.unwrap().unwrap();
     assert_eq!(output.status.code(), Some(77), "{}", stderr(&output));
-    assert!(stderr(&output).contains("another job or another user"));
+    assert!(stderr(&output).contains("another user of this host"));
     assert_eq!(stage.place.left().len(), 1);
     caller.release(&lease, &token).await.unwrap();
     until("the lease has ended", || stage.place.left().is_empty()).await;
+}
+
+/// With inline delivery the client writes the files, and so has to delete them.
+#[tokio::test]
+async fn inline_files_are_deleted_by_the_client_that_wrote_them() {
+    let stage = Stage::with(|config| config.text("listen.delivery", "inline")).await;
+    let job = Job::new(
+        &stage,
+        &stage.token(),
+        spec(&[("FILE", "db-password", true)]),
+    );
+    let show = "stat -c %a \"$FILE\" \"${FILE%/*}\"; printf '%s' \"$FILE\"; exit 3";
+    let output = job.run(&["exec", "--", "/bin/sh", "-c", show]).await;
+    assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
+    let shown = String::from_utf8(output.stdout).unwrap();
+    let [file_mode, mode, path] = shown.lines().collect::<Vec<_>>()[..] else {
+        panic!("{shown}");
+    };
+    assert_eq!((file_mode, mode), ("400", "700"));
+    assert!(!Path::new(path).parent().unwrap().exists(), "{path}");
+
+    let script = r#"
+        set -e
+        secrets=$("$CLIENT" env) || exit $?
+        eval "$secrets"; unset secrets
+        cat "$FILE"
+        "$CLIENT" release
+        test ! -e "${FILE%/*}"
+    "#;
+    let output = job.script(script).await;
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert_eq!(output.stdout, b"correct horse battery staple");
+    assert!(stage.place.left().is_empty());
 }

@@ -88,7 +88,7 @@ fn a_configuration_that_cannot_be_read_is_named() {
     if !rustix::process::geteuid().is_root() {
         let closed = place.path("closed.toml");
         fs::write(&closed, "").unwrap();
-        fs::set_permissions(&closed, fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(&closed, fs::Permissions::from_mode(0o000)).unwrap();
         let output = run(&["check-config"], &closed);
         assert_eq!(output.status.code(), Some(78));
         assert!(stderr(&output).contains("Permission denied"));

@@ -100,7 +100,7 @@ pub(crate) async fn until(what: &str, mut done: impl FnMut() -> bool) {
 pub(crate) const AUDIENCE: &str = "api://AzureADTokenExchange";
 
 /// An issuer where nothing answers.
-const NOBODY: &str = "https://localhost:1";
+pub(crate) const NOBODY: &str = "https://localhost:1";
 
 /// A configuration file: tables of keys, with values as TOML writes them.
 #[derive(Clone, Debug, Default)]
@@ -131,6 +131,13 @@ impl Config {
     /// Sets `table.key` to a string.
     pub(crate) fn text(self, key: &str, value: &str) -> Self {
         self.set(key, format!("{value:?}"))
+    }
+
+    /// Sets a key to what another one is set to.
+    pub(crate) fn copy(self, key: &str, from: &str) -> Self {
+        let (table, name) = from.split_once('.').unwrap();
+        let value = self.tables[table][name].clone();
+        self.set(key, value)
     }
 
     pub(crate) fn unset(mut self, key: &str) -> Self {
@@ -197,7 +204,7 @@ impl Daemon {
         let (sender, output) = watch::channel(Output::default());
         std::thread::spawn(move || {
             let mut stderr = fs::File::from(stderr);
-            let mut buffer = [0; 64 * 1024];
+            let mut buffer = [0; 8 * 1024];
             while let Ok(count @ 1..) = stderr.read(&mut buffer) {
                 sender.send_modify(|output| output.text.extend_from_slice(&buffer[..count]));
             }

@@ -35,13 +35,13 @@ async fn the_token_request_is_the_documented_one_and_the_only_one() {
         .pinned("PINNED", "pinned", &version);
     stage.caller().await.bytes(request).await;
 
-    let ready = stage.emulator.ready().clone();
+    let place = stage.emulator.ready().clone();
     let [exchange] = &stage.requests("token")[..] else {
         panic!("one token request is enough");
     };
     assert_eq!(exchange.method, "POST");
     assert_eq!(exchange.host, "login.microsoftonline.com");
-    let path = format!("/{}/oauth2/v2.0/token", ready.tenant_id);
+    let path = format!("/{}/oauth2/v2.0/token", place.tenant_id);
     assert_eq!(exchange.path, path);
     let content_type = &exchange.headers["content-type"];
     assert_eq!(content_type, "application/x-www-form-urlencoded");
@@ -50,7 +50,7 @@ async fn the_token_request_is_the_documented_one_and_the_only_one() {
     let expected = [
         ("client_assertion", token.as_str()),
         ("client_assertion_type", kind),
-        ("client_id", &ready.client_id),
+        ("client_id", &place.client_id),
         ("grant_type", "client_credentials"),
         ("scope", "https://vault.azure.net/.default"),
     ];
@@ -115,12 +115,11 @@ async fn jobs_with_the_same_client_never_share_an_access_token() {
     assert_eq!(bearers.len(), 3);
 }
 
-#[tokio::test]
-async fn secrets_of_one_request_may_have_tokens_and_clients_of_their_own() {
-    const OTHER: &str = "0c9f4c2e-7a43-4d0b-8a0f-5f6a2d3b1c4e";
-    let mut state = State::default();
-    state.applications.push(Application {
-        client_id: OTHER.to_owned(),
+/// The state out of the box and another client of the same project.
+fn with_client(id: &str) -> State {
+    let mut world = State::default();
+    world.applications.push(Application {
+        client_id: id.to_owned(),
         name: "other".to_owned(),
         tenant_id: None,
         object_id: None,
@@ -128,20 +127,26 @@ async fn secrets_of_one_request_may_have_tokens_and_clients_of_their_own() {
         service_principal: true,
         blocked: false,
     });
-    state.federated_credentials.push(FederatedCredential {
-        client_id: OTHER.to_owned(),
+    world.federated_credentials.push(FederatedCredential {
+        client_id: id.to_owned(),
         subject: Some(SUBJECT.to_owned()),
         audience: AUDIENCE.to_owned(),
         ..FederatedCredential::default()
     });
-    state.permissions.push(Permission {
-        client_id: OTHER.to_owned(),
+    world.permissions.push(Permission {
+        client_id: id.to_owned(),
         vault: "demo".to_owned(),
         secrets: vec!["*".to_owned()],
         operations: vec!["get".to_owned()],
     });
+    world
+}
+
+#[tokio::test]
+async fn secrets_of_one_request_may_have_tokens_and_clients_of_their_own() {
+    const OTHER: &str = "0c9f4c2e-7a43-4d0b-8a0f-5f6a2d3b1c4e";
     let mut options = Options::default();
-    options.state = Some(state);
+    options.state = Some(with_client(OTHER));
     let emulator = azure_emulator::start(options).await.unwrap();
     let place = Place::new();
     let path = place.path("config.toml");
@@ -212,6 +217,7 @@ async fn national_clouds_have_their_own_hosts_and_scopes() {
             config
                 .text("azure.cloud", cloud)
                 .text("azure.vault_url", &format!("https://{vault}"))
+                .set("rule.vaults", format!("[\"https://{vault}\"]"))
         })
         .await;
         let request = ask(&stage.token()).value("A", "db-password");

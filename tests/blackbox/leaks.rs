@@ -23,7 +23,8 @@ use serde_json::{Map, Value, json};
 use tonic::Request;
 
 use crate::{
-    call::{Ask, Caller, Refusal, ask, azure},
+    call::{Ask, Caller, Refusal, ask},
+    daemon::{AUDIENCE, NOBODY},
     job::{Job, entry, stderr},
     stage::{Stage, VAULT},
 };
@@ -31,12 +32,7 @@ use crate::{
 const CANARY: &str = "Canary4711ValueOfTheSecret";
 
 /// What no request can end with yet, because nothing refuses for it yet.
-const NOT_YET: [Reason; 4] = [
-    Reason::PolicyDenied,
-    Reason::SecretExpired,
-    Reason::KeysUnavailable,
-    Reason::AuditFailed,
-];
+const NOT_YET: [Reason; 1] = [Reason::AuditFailed];
 
 /// What nothing from outside brings about.
 const NEVER: [Reason; 2] = [Reason::Overloaded, Reason::Bug];
@@ -81,6 +77,25 @@ const SCENARIOS: &[Scenario] = &[
             let answer = caller.resolve(wanted(&stage.token())).await.unwrap();
             let other = stage.token_but(json!({"job_id": "813"}));
             caller.release(&answer.lease_id, &other).await.unwrap_err()
+        })
+    }),
+    (Reason::PolicyDenied, |stage, caller| {
+        Box::pin(async {
+            let project = json!({"project_path": "acme/other"});
+            caller.refused(wanted(&stage.token_but(project))).await
+        })
+    }),
+    (Reason::KeysUnavailable, |stage, caller| {
+        Box::pin(async {
+            let token = stage.token_but(json!({"iss": NOBODY}));
+            caller.refused(wanted(&token)).await
+        })
+    }),
+    (Reason::SecretExpired, |stage, caller| {
+        Box::pin(async {
+            caller
+                .refused(wanted(&stage.token()).file("X", "expired"))
+                .await
         })
     }),
     (Reason::ExchangeRefused, |stage, caller| {
@@ -221,13 +236,18 @@ fn prepare(stage: &Stage) {
         ..Attributes::default()
     };
     stage.put_with("disabled", CANARY, disabled);
+    let expired = Attributes {
+        exp: Some(1_000_000_000),
+        ..Attributes::default()
+    };
+    stage.put_with("expired", CANARY, expired);
     let readable = |name: &str| Permission {
         client_id: stage.emulator.ready().client_id.clone(),
         vault: VAULT.to_owned(),
         secrets: vec![name.to_owned()],
         operations: vec!["get".to_owned()],
     };
-    let names = ["canary*", "disabled", "missing"];
+    let names = ["canary*", "disabled", "expired", "missing"];
     stage.emulator.set_permissions(names.map(readable).into());
 }
 
@@ -272,8 +292,8 @@ impl Canaries {
         // As `{:?}` of bytes has it.
         let list: Vec<String> = bytes.iter().take(12).map(u8::to_string).collect();
         self.0.insert(list.join(", ").into_bytes());
-        let hexadecimal: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        self.0.insert(hexadecimal.into_bytes());
+        let digits: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        self.0.insert(digits.concat().into_bytes());
         self.0.insert(STANDARD.encode(bytes).into_bytes());
         self.0.insert(STANDARD_NO_PAD.encode(bytes).into_bytes());
         self.0.insert(URL_SAFE_NO_PAD.encode(bytes).into_bytes());
@@ -300,7 +320,13 @@ impl Canaries {
 
 #[tokio::test]
 async fn no_canary_is_seen_through_any_reason() {
-    let mut stage = Stage::loud("trace", |config| config).await;
+    let nobody = format!("[[issuer]]\nurl = {NOBODY:?}\naudiences = [{AUDIENCE:?}]\n");
+    let mut stage = Stage::loud("trace", |config| {
+        let config = config.set("policy.refuse_expired", true);
+        let config = config.set("rule.bound_claims", "{ project_path = 'acme/shop' }");
+        config.copy("rule.issuer", "issuer.url").more(&nobody)
+    })
+    .await;
     prepare(&stage);
     let caller = stage.caller().await;
     let mut outputs: Vec<(String, Vec<u8>)> = Vec::new();
@@ -392,6 +418,13 @@ async fn the_client_prints_no_canary_but_the_value_that_was_asked_for() {
                 stderr(&output)
             );
             outputs.push((format!("{what}, stderr"), output.stderr));
+            let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+            let lease = printed.split_once("RUNNER_SECRETS_LEASE='");
+            if let Some((lease, _)) = lease.and_then(|(_, rest)| rest.split_once('\'')) {
+                let released = job.run(&["release", lease]).await;
+                assert_eq!(released.status.code(), Some(0), "{}", stderr(&released));
+                outputs.push((format!("{what}, release"), released.stderr));
+            }
             if value_is_output {
                 let printed = String::from_utf8(output.stdout).unwrap();
                 assert!(printed.contains(CANARY));

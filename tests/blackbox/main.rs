@@ -12,8 +12,17 @@
 #![expect(
     clippy::expect_used,
     clippy::panic,
+    clippy::print_stdout,
     clippy::unwrap_used,
-    reason = "in a test, that is how to fail"
+    reason = "in a test, that is how to fail and to say why"
+)]
+#![expect(
+    clippy::needless_pass_by_value,
+    reason = "literals are passed, and read better without an ampersand"
+)]
+#![expect(
+    clippy::too_many_lines,
+    reason = "tables of cases are as long as they are"
 )]
 
 mod call;

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::Write as _,
     os::{
         fd::OwnedFd,
         unix::{
@@ -242,26 +243,35 @@ async fn health_is_always_served() {
     }
 }
 
+/// Who watches is told, and does not keep the daemon.
 #[tokio::test]
 async fn health_says_so_when_the_daemon_stops() {
     let mut stage = Stage::new().await;
     let caller = stage.caller().await;
-    let mut health = HealthClient::with_origin(caller.connection(), origin());
-    let request = HealthCheckRequest {
-        service: SERVICE.to_owned(),
-    };
-    let mut watched = health.watch(request).await.unwrap().into_inner();
-    let first = watched.message().await.unwrap().unwrap();
-    assert_eq!(first.status(), ServingStatus::Serving);
-    // A running request holds the connection open.
+    let mut watched = Vec::new();
+    for service in ["", SERVICE] {
+        let mut health = HealthClient::with_origin(caller.connection(), origin());
+        let request = HealthCheckRequest {
+            service: service.to_owned(),
+        };
+        let mut answers = health.watch(request).await.unwrap().into_inner();
+        let first = answers.message().await.unwrap().unwrap();
+        assert_eq!(first.status(), ServingStatus::Serving, "{service:?}");
+        watched.push((service, answers));
+    }
     stage.fault(json!({"route": "secret", "kind": "delay", "delay_ms": 500}));
     let request = ask(&stage.token()).value("A", "db-password");
     let call = tokio::spawn(async move { caller.resolve(request).await });
     stage.asked("secret").await;
     stage.daemon.signal(Signal::TERM);
-    let next = watched.message().await.unwrap().unwrap();
-    assert_eq!(next.status(), ServingStatus::NotServing);
+    for (service, mut answers) in watched {
+        let next = answers.message().await.unwrap().unwrap();
+        assert_eq!(next.status(), ServingStatus::NotServing, "{service:?}");
+        assert_eq!(answers.message().await.unwrap(), None, "{service:?}");
+    }
     assert!(call.await.unwrap().is_ok());
+    let status = stage.daemon.ends().await;
+    assert_eq!(status.code(), Some(0), "{}", stage.daemon.log());
 }
 
 #[tokio::test]
@@ -292,6 +302,32 @@ async fn reflection_is_served_where_it_is_configured() {
         let services: Vec<String> = list.service.into_iter().map(|found| found.name).collect();
         assert!(services.iter().any(|name| name == SERVICE), "{services:?}");
     }
+}
+
+#[tokio::test]
+async fn what_is_no_request_of_ours_harms_nobody() {
+    let place = idle(|config| config);
+    let _daemon = Daemon::start(&place.path("config.toml")).await;
+    let caller = Caller::connect(&place.socket()).await;
+    let bytes: Vec<u8> = (0..=u8::MAX).cycle().take(10_000).collect();
+    let get = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n".to_vec();
+    for said in [
+        bytes,
+        get,
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(),
+        Vec::new(),
+    ] {
+        let mut stream = UnixStream::connect(place.socket()).unwrap();
+        // It may hang up before it has heard all of it.
+        drop(stream.write_all(&said));
+    }
+    // A service that is not there.
+    let mut other = ServerReflectionClient::with_origin(caller.connection(), origin());
+    let nothing = stream::iter(Vec::<ServerReflectionRequest>::new());
+    let refused = other.server_reflection_info(Request::new(nothing)).await;
+    assert_eq!(refused.unwrap_err().code(), Code::Unimplemented);
+    assert!(is_serving(&caller, SERVICE).await);
+    assert!(is_serving(&Caller::connect(&place.socket()).await, SERVICE).await);
 }
 
 #[tokio::test]

@@ -63,9 +63,11 @@ impl Stage {
     }
 
     pub(crate) fn token_by(&self, key: KeyChoice, claims: Value) -> String {
-        let mut wanted = IdTokenRequest::default();
-        wanted.key = key;
-        wanted.claims = object(claims);
+        let wanted = IdTokenRequest {
+            key,
+            claims: object(claims),
+            ..IdTokenRequest::default()
+        };
         self.emulator.id_token(&wanted).unwrap()
     }
 

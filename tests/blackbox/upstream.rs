@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use azure_emulator::{Attributes, KeyChoice, Permission};
+use azure_emulator::{Attributes, Permission};
+use futures_util::future::join_all;
 use runner_secrets_proto::Reason;
 use serde_json::{Value, json};
-use tokio::task::JoinSet;
 
 use crate::{
     call::{Ask, Caller, Refusal, ask},
@@ -141,9 +141,32 @@ async fn one_secret_that_cannot_be_read_leaves_nothing_of_the_others() {
     assert_eq!(caller.bytes(five("part-2")).await.len(), 5);
 }
 
-/// A fault of Key Vault, the reason that the job gets, a part of the sentence, and how often the
-/// secret is asked for.
-fn vault_faults() -> Vec<(Value, Reason, &'static str, usize)> {
+/// A fault, the reason that the job gets, a part of the sentence, and how often it is tried.
+type Case = (Value, Reason, &'static str, usize);
+
+/// Switches the fault on for the requests with `part` in them, and asks.
+async fn fails(stage: &Stage, route: &str, part: &str, request: Ask, case: &Case) -> Refusal {
+    let (fault, reason, sentence, tries) = case;
+    let mut limited = fault.clone();
+    limited["route"] = route.into();
+    limited["match"] = part.into();
+    stage.fault(limited);
+    let refusal = stage.caller().await.refused(request).await;
+    assert_eq!(refusal.reason, *reason, "{fault}: {refusal:?}");
+    assert!(refusal.message.contains(sentence), "{fault}: {refusal:?}");
+    told(&refusal);
+    let asked = stage.requests(route).into_iter();
+    let asked = asked.filter(|request| request.path.contains(part) || request.body.contains(part));
+    assert_eq!(asked.count(), *tries, "{fault}");
+    refusal
+}
+
+/// Whether a fault ends the connection, which may carry other requests.
+fn breaks(case: &Case) -> bool {
+    ["reset", "truncated"].contains(&case.0["kind"].as_str().unwrap())
+}
+
+fn vault_faults() -> Vec<Case> {
     let elsewhere = "https://elsewhere.vault.azure.net/secrets/x?api-version=7.6";
     let unavailable = Reason::UpstreamUnavailable;
     let text = |status: u16, body: Value| json!({"kind": "status", "status": status, "body": body});
@@ -309,46 +332,26 @@ fn vault_faults() -> Vec<(Value, Reason, &'static str, usize)> {
     ]
 }
 
-/// The fault for the requests of one case only.
-fn on(route: &str, part: &str, fault: &Value) -> Value {
-    let mut fault = fault.clone();
-    fault["route"] = route.into();
-    fault["match"] = part.into();
-    fault
-}
-
 #[tokio::test]
 async fn every_failure_of_key_vault_has_its_reason_and_reaches_no_other_host() {
     let stage = Stage::new().await;
-    let mut calls = JoinSet::new();
-    for (case, (fault, reason, sentence, tries)) in vault_faults().into_iter().enumerate() {
-        let name = format!("fault-{case}-");
+    let cases: Vec<(usize, Case)> = vault_faults().into_iter().enumerate().collect();
+    let check = async |(index, case): &(usize, Case)| {
+        let name = format!("fault-{index}-");
         stage.put(&name, "x");
-        stage.fault(on("secret", &name, &fault));
-        let request = ask(&stage.token())
-            .file("A", &name)
-            .file("B", "db-password");
-        let caller = stage.caller().await;
-        calls.spawn(async move {
-            let refusal = caller.refused(request).await;
-            assert_eq!(refusal.reason, reason, "{fault}: {refusal:?}");
-            assert!(refusal.message.contains(sentence), "{fault}: {refusal:?}");
-            told(&refusal);
-            (name, tries, fault, refusal)
-        });
-    }
-    while let Some(done) = calls.join_next().await {
-        let (name, tries, fault, refusal) = done.unwrap();
-        let requests = stage.requests("secret");
-        let asked = requests
-            .iter()
-            .filter(|request| request.path.contains(&name));
-        assert_eq!(asked.count(), tries, "{fault}");
-        if fault["retry_after"] == 120 {
+        let request = ask(&stage.token()).file("A", &name);
+        let request = request.file("B", "db-password");
+        let refusal = fails(&stage, "secret", &name, request, case).await;
+        if case.0["retry_after"] == 120 {
             assert_eq!(refusal.retry, Some(Duration::from_secs(120)));
         }
+    };
+    let (alone, together): (Vec<_>, Vec<_>) = cases.iter().partition(|(_, case)| breaks(case));
+    for case in alone {
+        check(case).await;
     }
-    for request in stage.emulator.requests() {
+    join_all(together.into_iter().map(check)).await;
+    for request in stage.sent() {
         let known = ["demo.vault.azure.net", "login.microsoftonline.com"];
         let host = request.host.trim_end_matches(":443");
         assert!(known.contains(&host), "{request:?}");
@@ -378,9 +381,7 @@ async fn what_passes_is_tried_again() {
     }
 }
 
-/// A fault of Entra, the reason that the job gets, a part of the sentence, and how often it is
-/// asked.
-fn entra_faults() -> Vec<(Value, Reason, &'static str, usize)> {
+fn entra_faults() -> Vec<Case> {
     let unavailable = Reason::UpstreamUnavailable;
     let text = |status: u16, body: Value| json!({"kind": "status", "status": status, "body": body});
     let error = |code: u32| json!({"kind": "token_error", "code": code});
@@ -481,29 +482,18 @@ fn entra_faults() -> Vec<(Value, Reason, &'static str, usize)> {
 #[tokio::test]
 async fn every_failure_of_entra_has_its_reason_and_nothing_is_read() {
     let stage = Stage::new().await;
-    let mut calls = JoinSet::new();
-    for (fault, reason, sentence, tries) in entra_faults() {
+    let cases = entra_faults();
+    let check = async |case: &Case| {
         let token = stage.token();
-        stage.fault(on("token", &token, &fault));
         let request = ask(&token).file("A", "db-password").file("B", "api-key");
-        let caller = stage.caller().await;
-        calls.spawn(async move {
-            let refusal = caller.refused(request).await;
-            assert_eq!(refusal.reason, reason, "{fault}: {refusal:?}");
-            assert!(refusal.message.contains(sentence), "{fault}: {refusal:?}");
-            told(&refusal);
-            (token, tries, fault)
-        });
+        fails(&stage, "token", &token, request, case).await;
+    };
+    let (alone, together): (Vec<_>, Vec<_>) = cases.iter().partition(|case| breaks(case));
+    for case in alone {
+        check(case).await;
     }
-    while let Some(done) = calls.join_next().await {
-        let (token, tries, fault) = done.unwrap();
-        let requests = stage.requests("token");
-        let asked = requests
-            .iter()
-            .filter(|request| request.body.contains(&token));
-        assert_eq!(asked.count(), tries, "{fault}");
-    }
-    for request in stage.emulator.requests() {
+    join_all(together.into_iter().map(check)).await;
+    for request in stage.sent() {
         let host = request.host.trim_end_matches(":443");
         assert_eq!(host, "login.microsoftonline.com", "{request:?}");
     }
@@ -512,16 +502,18 @@ async fn every_failure_of_entra_has_its_reason_and_nothing_is_read() {
 
 #[tokio::test]
 async fn tokens_that_entra_does_not_take_are_refused_with_its_code() {
-    let stage = Stage::new().await;
+    // The operator accepts an audience that the federated credential does not have.
+    let stage = Stage::with(|config| {
+        let audiences = r#"["api://AzureADTokenExchange", "https://gitlab.example.com"]"#;
+        config.set("issuer.audiences", audiences)
+    })
+    .await;
     let caller = stage.caller().await;
     let branch = "project_path:acme/shop:ref_type:branch:ref:feature";
     let case = "project_path:acme/shop:ref_type:branch:ref:Main";
     let usual = |claims: Value| ask(&stage.token_but(claims)).file("A", "db-password");
-    let by = |key| ask(&stage.token_by(key, json!({}))).file("A", "db-password");
     let nobody = "00000000-0000-4000-8000-000000000000";
-    let now = std::time::SystemTime::now();
-    let now = now.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
-    let cases: [(Ask, u64); 11] = [
+    let cases: [(Ask, u64); 6] = [
         (usual(json!({"sub": branch})), 700_213),
         (usual(json!({"sub": case})), 7_002_138),
         (usual(json!({"aud": "https://gitlab.example.com"})), 700_212),
@@ -529,11 +521,6 @@ async fn tokens_that_entra_does_not_take_are_refused_with_its_code() {
             usual(json!({"aud": ["api://AzureADTokenExchange"]})),
             50_027,
         ),
-        (usual(json!({"iss": "https://gitlab.evil.test"})), 700_211),
-        (usual(json!({"sub": null})), 90_014),
-        (usual(json!({"nbf": now + 3000})), 700_024),
-        (by(KeyChoice::Unknown), 7_000_272),
-        (by(KeyChoice::Wrong), 7_000_274),
         (usual(json!({})).server("A", "", "", nobody), 700_016),
         (usual(json!({})).server("A", "", nobody, ""), 90_002),
     ];
@@ -542,7 +529,11 @@ async fn tokens_that_entra_does_not_take_are_refused_with_its_code() {
         assert_eq!(refusal.reason, Reason::ExchangeRefused, "{refusal:?}");
         assert_eq!(
             told(&refusal).message,
-            format!("Microsoft Entra ID refused the job's ID token for A (AADSTS{code})")
+            format!(
+                "A: Microsoft Entra ID refused the job's ID token (AADSTS{code}); check that the \
+                 application has a federated credential with exactly this token's issuer, subject \
+                 and audience"
+            )
         );
     }
     assert!(stage.requests("secret").is_empty());
@@ -552,14 +543,18 @@ async fn tokens_that_entra_does_not_take_are_refused_with_its_code() {
 async fn quickly(caller: &Caller, request: Ask) -> Refusal {
     let since = Instant::now();
     let refusal = caller.refused(request).await;
-    // Less than one of the daemon's own timeouts, on a machine with too much to do.
-    assert!(since.elapsed() < Duration::from_secs(5), "{refusal:?}");
+    // Well within the deadline, on a machine with too much to do.
+    assert!(since.elapsed() < Duration::from_secs(15), "{refusal:?}");
     refusal
 }
 
 #[tokio::test]
 async fn what_cannot_be_reached_is_said_quickly() {
-    let stage = Stage::new().await;
+    let stage = Stage::with(|config| {
+        let vaults = r#"["https://demo.vault.azure.net", "https://nowhere.vault.azure.net"]"#;
+        config.set("rule.vaults", vaults)
+    })
+    .await;
     let (caller, token) = (stage.caller().await, stage.token());
     caller.bytes(ask(&token).value("A", "db-password")).await;
     // No such vault: the proxy says so.

@@ -314,6 +314,11 @@ fn hostile_claims_are_refused() {
             "claim exp that is no date",
         ),
         (
+            "exp in 32 days",
+            token(&json!({"exp": NOW + 32 * 86_400})),
+            "which is further off",
+        ),
+        (
             "exp in a year",
             token(&json!({"exp": NOW + 31_536_000})),
             "valid until 2028-01-15T08:00:00Z, which is further off",
@@ -323,11 +328,7 @@ fn hostile_claims_are_refused() {
             token(&json!({"exp": NOW - 93})),
             "expired at 2027-01-15T07:58:27Z, 1m 33s ago",
         ),
-        (
-            "expired just now",
-            token(&json!({"exp": NOW - 30})),
-            "expired",
-        ),
+        ("expired just now", token(&json!({"exp": NOW})), "expired"),
         (
             "expired in 1970",
             token(&json!({"exp": 0})),
@@ -407,7 +408,7 @@ fn hostile_claims_are_refused() {
     ]);
     // Within what clocks may differ.
     for changes in [
-        json!({"exp": NOW - 29}),
+        json!({"exp": NOW + 1}),
         json!({"nbf": NOW + 30, "iat": NOW + 30}),
         json!({"exp": NOW + 31 * 86_400}),
     ] {
