@@ -6,6 +6,7 @@ use std::{fs::File, io::Read as _, path::Path, time::SystemTime};
 
 use reqwest::Certificate;
 use runner_secrets_proto::Reason;
+use secrecy::zeroize::Zeroizing;
 
 use super::Error;
 use crate::{
@@ -34,10 +35,14 @@ pub(super) struct Problem {
 pub(super) fn read(path: &Path) -> Result<IdToken, Error> {
     // Far more than any token has; what is longer is refused as too long.
     const MOST: u64 = 1024 * 1024;
-    let mut text = String::new();
-    let read = File::open(path).and_then(|file| file.take(MOST).read_to_string(&mut text));
+    let mut bytes = Zeroizing::new(Vec::new());
+    let read = File::open(path).and_then(|file| file.take(MOST).read_to_end(&mut bytes));
     match read {
-        Ok(_) => Ok(IdToken::new(text.trim().to_owned())),
+        // What is no text is no token either, and is refused as such.
+        Ok(_) => {
+            let text = String::from_utf8_lossy(&bytes);
+            Ok(IdToken::new(text.trim().to_owned()))
+        }
         Err(source) => Err(Error::Unreadable {
             path: path.to_owned(),
             source,

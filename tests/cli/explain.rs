@@ -120,6 +120,12 @@ fn what_is_no_token_is_refused() {
         assert_eq!(ran.stderr.lines().count(), 1, "{}", ran.stderr);
         assert!(is_harmless(&ran.stderr));
     }
+    let (token, spec) = (
+        operator.file("token", [0xff, 0xfe]),
+        operator.file("s", SPEC),
+    );
+    let binary = ["policy", "explain", "--token", &token, "--spec", &spec];
+    assert_eq!(operator.run(&binary).status, 65);
     let huge = format!("e30.{}.c2ln", "a".repeat(2_000_000));
     assert_eq!(operator.explain(&huge, SPEC, &[]).status, 65);
 }

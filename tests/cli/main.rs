@@ -10,5 +10,6 @@ mod explain;
 mod grants;
 mod operator;
 mod samples;
+mod served;
 mod signer;
 mod trials;

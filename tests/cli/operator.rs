@@ -34,26 +34,31 @@ impl Operator {
     /// With a configuration that has these rules, and the issuer's keys in a file.
     pub(crate) fn new(rules: &str) -> Self {
         let operator = Self(tempfile::tempdir().unwrap());
-        let keys = operator.file("jwks.json", &jwks());
+        let keys = operator.file("jwks.json", jwks());
+        let socket = operator.path("api.sock");
         let config = format!(
-            "[[listen]]\nsocket = \"/run/x/api.sock\"\n[[issuer]]\nurl = \"{ISSUER}\"\n\
+            "[[listen]]\nsocket = \"{socket}\"\ndelivery = \"inline\"\n[[issuer]]\nurl = \"{ISSUER}\"\n\
              audiences = [\"api://AzureADTokenExchange\"]\njwks_file = \"{keys}\"\n{rules}"
         );
-        operator.file("config.toml", &config);
+        operator.file("config.toml", config);
         operator
     }
 
+    /// The path of a file in this operator's directory.
+    pub(crate) fn path(&self, name: &str) -> String {
+        self.0.path().join(name).to_str().unwrap().to_owned()
+    }
+
     /// Writes a file and gives its path.
-    pub(crate) fn file(&self, name: &str, text: &str) -> String {
-        let path = self.0.path().join(name);
+    pub(crate) fn file(&self, name: &str, text: impl AsRef<[u8]>) -> String {
+        let path = self.path(name);
         fs::write(&path, text).unwrap();
-        path.to_str().unwrap().to_owned()
+        path
     }
 
     /// Runs a command with this operator's configuration.
     pub(crate) fn run(&self, arguments: &[&str]) -> Ran {
-        let config = self.0.path().join("config.toml");
-        run(&config, arguments)
+        run(Path::new(&self.path("config.toml")), arguments)
     }
 
     /// Explains what the job with this token gets of this spec.

@@ -60,7 +60,7 @@ fn the_full_sample_has_every_key() {
     let roots = ran.stderr.split("it has: ").nth(1).unwrap();
     for root in roots.lines().next().unwrap().split(", ") {
         if !["listen", "issuer", "rule"].contains(&root) {
-            operator.file("config.toml", &format!("[{root}]\nnone = 1\n"));
+            operator.file("config.toml", format!("[{root}]\nnone = 1\n"));
             expect_keys(&operator, &sample);
         }
     }

@@ -20,8 +20,8 @@ rule = "shop production"
 #[test]
 fn cases_that_hold_are_counted() {
     let operator = Operator::new(RULES);
-    let one = operator.file("one.toml", &format!("{CLAIMS}{GRANTED}"));
-    let two = operator.file("two.toml", &format!("{CLAIMS}{GRANTED}"));
+    let one = operator.file("one.toml", format!("{CLAIMS}{GRANTED}"));
+    let two = operator.file("two.toml", format!("{CLAIMS}{GRANTED}"));
     let ran = operator.run(&["policy", "test", &one, &two]);
     assert_eq!((ran.status, ran.stderr.as_str()), (0, ""));
     assert_eq!(ran.stdout, "2 passed, 0 failed\n");
@@ -31,7 +31,7 @@ fn cases_that_hold_are_counted() {
 fn a_case_that_fails_is_a_line_with_what_was_said_instead() {
     let operator = Operator::new(RULES);
     let wrong = GRANTED.replace("db-password", "root-password");
-    let file = operator.file("cases.toml", &format!("{CLAIMS}{GRANTED}{wrong}"));
+    let file = operator.file("cases.toml", format!("{CLAIMS}{GRANTED}{wrong}"));
     let ran = operator.run(&["policy", "test", &file]);
     assert_eq!((ran.status, ran.stderr.as_str()), (1, ""));
     assert_eq!(
@@ -56,7 +56,7 @@ claims = { project_path = "x/\u001B[31m\n1 passed, 0 failed" }
 secret = "db-password"
 expect = "granted"
 "#;
-    let file = operator.file("cases.toml", &format!("{CLAIMS}{case}"));
+    let file = operator.file("cases.toml", format!("{CLAIMS}{case}"));
     let ran = operator.run(&["policy", "test", &file]);
     assert_eq!(ran.status, 1);
     assert!(is_harmless(&ran.stdout), "{}", ran.stdout);
@@ -68,7 +68,7 @@ expect = "granted"
 #[test]
 fn wrong_files_are_reported_all_and_run_nothing() {
     let operator = Operator::new(RULES);
-    let good = operator.file("good.toml", &format!("{CLAIMS}{GRANTED}"));
+    let good = operator.file("good.toml", format!("{CLAIMS}{GRANTED}"));
     let wrong = operator.file(
         "wrong.toml",
         "[[case]]\nname = \"x\"\nsecret = \"a b\"\nexpect = \"maybe\"\ncolour = 1\n",
@@ -91,7 +91,7 @@ fn wrong_files_are_reported_all_and_run_nothing() {
 #[test]
 fn a_wrong_configuration_and_wrong_arguments_have_their_statuses() {
     let operator = Operator::new("[[rule]]\nname = \"x\"\n");
-    let file = operator.file("cases.toml", &format!("{CLAIMS}{GRANTED}"));
+    let file = operator.file("cases.toml", format!("{CLAIMS}{GRANTED}"));
     let ran = operator.run(&["policy", "test", &file]);
     assert_eq!((ran.status, ran.stdout.as_str()), (78, ""));
     assert!(
