@@ -23,11 +23,12 @@
 //!
 //! # Who may know what
 //!
-//! Dependencies point to the right and never back: [`run`], `service`, [`provide`], [`token`] and
-//! [`policy`], [`azure`] behind the port [`vault`], [`files`], [`error`], [`secret`] and [`name`].
-//! `service` alone knows gRPC statuses, [`azure`] alone knows Azure's errors, [`config`] alone knows TOML. The client
-//! ([`client`]) shares [`files`], [`name`] and [`secret`] with the daemon and nothing else; without
-//! the feature `daemon` there is no TLS and no Azure code in the build.
+//! Dependencies point to the right and never back: [`command`], [`run`], `service`, [`provide`],
+//! [`token`] and [`policy`], [`azure`] behind the port [`vault`], [`files`], [`error`], [`secret`]
+//! and [`name`]. `service` alone knows gRPC statuses, [`azure`] alone knows Azure's errors,
+//! [`config`] alone knows TOML. The client ([`client`]) shares [`files`], [`name`], [`screen`] and
+//! [`secret`] with the daemon, and the daemon's commands read its specs; without the feature
+//! `daemon` there is no TLS and no Azure code in the build.
 
 #![cfg_attr(
     not(feature = "daemon"),
@@ -40,6 +41,8 @@
 #[cfg(feature = "daemon")]
 pub mod azure;
 pub mod client;
+#[cfg(feature = "daemon")]
+pub mod command;
 #[cfg(feature = "daemon")]
 pub mod config;
 #[cfg(feature = "daemon")]
@@ -54,6 +57,7 @@ pub mod policy;
 pub mod provide;
 #[cfg(feature = "daemon")]
 pub mod run;
+pub mod screen;
 pub mod secret;
 #[cfg(feature = "daemon")]
 mod service;

@@ -2,13 +2,16 @@ use proptest::{prelude::*, sample};
 
 use super::{Asked, Defaults, Denied, Policy, cases};
 use crate::{
-    config::rule::{self, Mode, Rules},
+    config::{
+        Config,
+        rule::{self, Mode, Rules},
+    },
     name::{SecretName, SecretVersion, VariableName},
     token::Claims,
     vault::Origin,
 };
 
-const SAMPLE: &str = include_str!("../../deploy/config/policy.toml");
+const SAMPLE: &str = include_str!("../../deploy/config/config.toml");
 const CASES: &str = include_str!("../../deploy/config/policy-cases.toml");
 
 fn rules(text: &str) -> Rules {
@@ -63,8 +66,8 @@ fn denied(policy: &Policy, claims: &Claims, asked: &[Asked]) -> Denied {
 
 #[test]
 fn sample_policy_says_what_its_cases_expect() {
-    let (_, rules) = rule::parse(SAMPLE).unwrap();
-    let policy = Policy::new(rules, Defaults::default());
+    let config = Config::parse(SAMPLE).unwrap();
+    let policy = Policy::new(config.rules, config.defaults);
     let cases = cases::read(CASES).unwrap();
     assert!(cases.len() >= 60, "{}", cases.len());
     let wrong: Vec<String> = cases
@@ -76,7 +79,7 @@ fn sample_policy_says_what_its_cases_expect() {
 
 #[test]
 fn every_rule_of_the_sample_grants_in_some_case() {
-    let (_, all) = rule::parse(SAMPLE).unwrap();
+    let all = Config::parse(SAMPLE).unwrap().rules;
     let cases = cases::read(CASES).unwrap();
     for index in 0..all.rules.len() {
         let mut without = all.clone();
