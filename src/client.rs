@@ -19,6 +19,7 @@ mod retrieval;
 pub mod shell;
 mod spec;
 mod token;
+mod verdict;
 
 pub use self::{
     answer::{Answer, Content},
@@ -29,4 +30,5 @@ pub use self::{
     local::{Local, Places},
     retrieval::{Given, Lease, Retrieval},
     spec::{Spec, Wanted},
+    verdict::Verdicts,
 };

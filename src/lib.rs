@@ -4,14 +4,16 @@
 //! # The flow
 //!
 //! ```text
-//! socket -> service::decode -> provide -> vault (azure) -> files -> service::encode
+//! socket -> service::decode -> token -> policy -> vault (azure) -> files -> service::encode
+//!                              '------------- provide -------------'
 //! ```
 //!
 //! [`provide`] is the one straight line that every request takes, and every front shares. Types
-//! carry the evidence from step to step: an [`secret::IdToken`] is only bytes; a
-//! [`vault::Grant`] says what may be read and as whom; only a backend makes a
-//! [`vault::Fetched`] of it; only [`files`] turns values into paths. Nothing reaches the network
-//! before its names were checked, and a vault is asked only if [`azure::Cloud::vault`] made its URL.
+//! carry the evidence from step to step: a [`secret::IdToken`] is only bytes; only verification
+//! makes [`token::Claims`] of it; only [`policy`] makes a [`policy::Granted`] of claims, and without
+//! one there is no [`vault::Grant`]; only a backend makes a [`vault::Fetched`] of that; only
+//! [`files`] turns values into paths. Nothing reaches Azure before policy allowed it, and a vault is
+//! asked only if [`azure::Cloud::vault`] made its URL.
 //!
 //! # What must happen
 //!
@@ -21,10 +23,12 @@
 //!
 //! # Who may know what
 //!
-//! Dependencies point down the list of modules below, never up. `service` alone knows gRPC
-//! statuses, [`azure`] alone knows Azure's errors, [`config`] alone knows TOML. The client
-//! ([`client`]) shares [`files`], [`name`] and [`secret`] with the daemon and nothing else; without
-//! the feature `daemon` there is no TLS and no Azure code in the build.
+//! Dependencies point to the right and never back: [`command`], [`run`], `service`, [`provide`],
+//! [`token`] and [`policy`], [`azure`] behind the port [`vault`], [`files`], [`error`], [`secret`]
+//! and [`name`]. `service` alone knows gRPC statuses, [`azure`] alone knows Azure's errors,
+//! [`config`] alone knows TOML. The client ([`client`]) shares [`files`], [`name`], [`screen`] and
+//! [`secret`] with the daemon, and the daemon's commands read its specs; without the feature
+//! `daemon` there is no TLS and no Azure code in the build.
 
 #![cfg_attr(
     not(feature = "daemon"),
@@ -37,6 +41,8 @@
 #[cfg(feature = "daemon")]
 pub mod azure;
 pub mod client;
+#[cfg(feature = "daemon")]
+pub mod command;
 #[cfg(feature = "daemon")]
 pub mod config;
 #[cfg(feature = "daemon")]
@@ -51,6 +57,7 @@ pub mod policy;
 pub mod provide;
 #[cfg(feature = "daemon")]
 pub mod run;
+pub mod screen;
 pub mod secret;
 #[cfg(feature = "daemon")]
 mod service;

@@ -1,17 +1,18 @@
 //! `runner-secretsd`: arguments, configuration, run, exit status.
 
 use std::{
-    io::{self, Write as _},
-    path::PathBuf,
+    env,
+    io::{self, IsTerminal as _, Write as _},
+    path::{Path, PathBuf},
     process::ExitCode,
 };
 
 use runner_secrets::{
+    command::{self, Command, Streams},
     config::Config,
     log,
     run::{Daemon, Policies},
 };
-use runner_secrets_proto::Reason;
 use tokio::signal::unix::{SignalKind, signal};
 
 const HELP: &str = "\
@@ -22,76 +23,97 @@ Usage: runner-secretsd COMMAND [--config FILE]
 Commands:
   serve         Serve until SIGTERM or SIGINT; SIGHUP reloads the policy
   check-config  Report every mistake in the configuration, and exit with 78 if there is one
+  policy explain --token FILE --spec FILE [--json]
+                Say what the job with this ID token gets of these secrets, rule by rule
+  policy grants [--secret NAME] [--csv | --json]
+                List who could read what
+  policy test FILE...
+                Run the cases of these files against the policy
 
 Options:
   --config FILE  The configuration [default: /etc/runner-secrets/config.toml]
   --help         Show this help
   --version      Show the version
 
-Exit status: 0 stopped in order; 1 could not start, or cut off requests when stopping;
-64 wrong arguments; 78 wrong configuration.
+Exit status: 0 stopped in order, or the answer is yes; 1 could not start, cut off requests when
+stopping, or a case failed; 64 wrong arguments; 65 no ID token; 77 not all is granted; 78 wrong
+configuration or cases.
 ";
 
 /// sysexits.h: wrong arguments.
 const USAGE: u8 = 64;
 
-enum Command {
-    Serve(PathBuf),
-    CheckConfig(PathBuf),
+enum Wish {
+    Serve,
+    Command(Command),
     Print(String),
 }
 
 fn main() -> ExitCode {
-    let done = match arguments() {
-        Ok(Command::Print(text)) => io::stdout().write_all(text.as_bytes()).map_err(|_| 1),
-        Ok(Command::Serve(path)) => load(&path).and_then(|config| serve(config, path)),
-        Ok(Command::CheckConfig(path)) => load(&path).and_then(|_| {
-            let line = format!("{}: no mistakes\n", path.display());
-            io::stdout().write_all(line.as_bytes()).map_err(|_| 1)
-        }),
+    let mut path = PathBuf::from("/etc/runner-secrets/config.toml");
+    let done = match arguments(&mut path) {
+        Ok(Wish::Print(text)) => io::stdout().write_all(text.as_bytes()).map_err(|_| 1),
+        Ok(Wish::Serve) => {
+            command::load(&path, &mut io::stderr()).and_then(|config| serve(config, path))
+        }
+        Ok(Wish::Command(command)) => answer(&command, &path),
         Err(error) => {
-            complain(&format!("{error}; see runner-secretsd --help"));
+            let line = format!("{error}; see runner-secretsd --help");
+            command::complain(&mut io::stderr(), &line);
             Err(USAGE)
         }
     };
     done.map_or_else(ExitCode::from, |()| ExitCode::SUCCESS)
 }
 
-fn arguments() -> Result<Command, lexopt::Error> {
+fn arguments(path: &mut PathBuf) -> Result<Wish, lexopt::Error> {
     use lexopt::prelude::{Long, Short, Value, ValueExt as _};
 
     let mut command = None;
-    let mut path = PathBuf::from("/etc/runner-secrets/config.toml");
     let mut arguments = lexopt::Parser::from_env();
     while let Some(argument) = arguments.next()? {
         match argument {
-            Long("help") | Short('h') => return Ok(Command::Print(HELP.to_owned())),
+            Long("help") | Short('h') => return Ok(Wish::Print(HELP.to_owned())),
             Long("version") | Short('V') => {
                 let version = concat!("runner-secretsd ", env!("CARGO_PKG_VERSION"), "\n");
-                return Ok(Command::Print(version.to_owned()));
+                return Ok(Wish::Print(version.to_owned()));
             }
-            Long("config") | Short('c') => path = arguments.value()?.into(),
+            Long("config") | Short('c') => *path = arguments.value()?.into(),
+            Value(name) if command.is_none() && name == "policy" => {
+                let command = command::policy(&mut arguments, path)?;
+                return Ok(command.map_or_else(|| Wish::Print(HELP.to_owned()), Wish::Command));
+            }
             Value(name) if command.is_none() => command = Some(name.string()?),
             other => return Err(other.unexpected()),
         }
     }
     match command.as_deref() {
-        Some("serve") => Ok(Command::Serve(path)),
-        Some("check-config") => Ok(Command::CheckConfig(path)),
+        Some("serve") => Ok(Wish::Serve),
+        Some("check-config") => Ok(Wish::Command(Command::CheckConfig)),
         Some(other) => Err(format!("there is no command {other:?}").into()),
         None => Err("a command is missing".into()),
     }
 }
 
-/// The checked configuration, or the exit status after every mistake was reported.
-fn load(path: &std::path::Path) -> Result<Config, u8> {
-    Config::load(path).map_err(|error| {
-        complain(&error.to_string());
-        for problem in error.problems() {
-            complain(&format!("  {problem}"));
-        }
-        Reason::ConfigInvalid.exit()
-    })
+fn answer(command: &Command, path: &Path) -> Result<(), u8> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let runtime = runtime.map_err(|error| {
+        command::complain(&mut io::stderr(), &error.to_string());
+        1
+    })?;
+    // https://no-color.org
+    let colourless = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let mut streams = Streams {
+        colour: io::stdout().is_terminal() && !colourless,
+        stdout: &mut io::stdout(),
+        stderr: &mut io::stderr(),
+    };
+    match runtime.block_on(command::run(command, path, &mut streams)) {
+        0 => Ok(()),
+        status => Err(status),
+    }
 }
 
 fn serve(config: Config, path: PathBuf) -> Result<(), u8> {
@@ -145,10 +167,4 @@ fn reload(
             }
         }
     })
-}
-
-/// For people at a terminal, before there is a log.
-fn complain(line: &str) {
-    // Nothing is left to tell it to when standard error is closed.
-    drop(writeln!(io::stderr(), "runner-secretsd: {line}"));
 }

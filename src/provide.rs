@@ -2,101 +2,34 @@
 //! what only the step before can make. Fronts decode a [`Call`] and encode what comes of it; they
 //! share this one pipeline.
 
+mod call;
+mod place;
 pub mod presented;
 
 use std::{
     collections::BTreeMap,
-    path::PathBuf,
     sync::{Arc, PoisonError, RwLock},
-    time::{Duration, SystemTime},
+    time::SystemTime,
 };
 
 use tokio::time::Instant;
 
 use self::presented::Presented;
+pub use self::{
+    call::{Call, Content, Lease, Provided, Variable, Wanted},
+    place::Place,
+};
 use crate::{
     azure::{ClientId, Cloud, TenantId},
     config::Delivery,
     error::{self, Error},
-    files::{
-        Base,
-        lease::{Holder, Leases, Terms},
-        owner::{self, Owner},
-    },
+    files::lease::{Holder, Leases, Terms},
     name::VariableName,
     policy::{Asked, Explanation, Granted, Policy},
-    secret::{IdToken, SecretValue},
+    secret::IdToken,
     token::{Claims, Verifier},
     vault::{Fetched, Grant, Vault},
 };
-
-/// A request, checked for shape.
-#[derive(Debug)]
-pub struct Call {
-    /// The user of the calling process.
-    pub uid: u32,
-    /// The calling process, where the system tells it.
-    pub pid: Option<i32>,
-    /// The process whose end ends the lease, where the caller names one.
-    pub owner_pid: Option<i32>,
-    /// What is asked for; never empty.
-    pub wanted: Vec<Wanted>,
-    /// How the job gets it.
-    pub delivery: Delivery,
-    /// When the answer has to be there.
-    pub deadline: Instant,
-}
-
-/// One variable of a call.
-#[derive(Debug)]
-pub struct Wanted {
-    /// What is asked for.
-    pub asked: Asked,
-    /// Whether the job gets a file or the value.
-    pub file: bool,
-    /// The ID token to read it with.
-    pub token: Arc<IdToken>,
-}
-
-/// What a job gets.
-#[derive(Debug)]
-pub struct Provided {
-    /// The lease on its files, where there are any.
-    pub lease: Option<Lease>,
-    /// Its variables.
-    pub variables: BTreeMap<VariableName, Variable>,
-}
-
-/// A lease, as its job sees it.
-#[derive(Debug)]
-pub struct Lease {
-    /// What to release it by.
-    pub id: String,
-    /// When it ends at the latest.
-    pub until: SystemTime,
-}
-
-/// One variable.
-#[derive(Debug)]
-pub struct Variable {
-    /// Whether the job gets a file.
-    pub file: bool,
-    /// The file or the value.
-    pub content: Content,
-    /// The version that was read.
-    pub version: String,
-    /// For the job's log.
-    pub warnings: Vec<String>,
-}
-
-/// The file or the value.
-#[derive(Debug)]
-pub enum Content {
-    /// The daemon wrote a file.
-    Path(PathBuf),
-    /// The secret itself.
-    Value(Arc<SecretValue>),
-}
 
 /// The pipeline.
 #[derive(Debug)]
@@ -115,45 +48,6 @@ pub struct Provider<V> {
     pub files: Option<Place>,
     /// Whose files they are, and for how long.
     pub leases: Arc<Leases>,
-}
-
-/// Where files are written.
-#[derive(Debug)]
-pub struct Place {
-    /// The directory.
-    pub base: Base,
-    /// The mode of the files.
-    pub mode: u32,
-    /// The longest that they stay.
-    pub max_ttl: Duration,
-    /// How long they stay after the process that owns them.
-    pub owner_grace: Duration,
-}
-
-impl Place {
-    /// The process that the lease ends with, and how long after that: at once where it is the
-    /// client itself, which cannot come back for the files.
-    fn owner(&self, call: &Call) -> Result<Option<(Owner, Duration)>, Error> {
-        let (Some(owner_pid), Some(pid)) = (call.owner_pid, call.pid) else {
-            return Ok(None);
-        };
-        let grace = if owner_pid == pid {
-            Duration::ZERO
-        } else {
-            self.owner_grace
-        };
-        match Owner::of(owner_pid, pid, call.uid) {
-            Ok(owner) => Ok(Some((owner, grace))),
-            Err(owner::Error::Unknown(error)) => {
-                tracing::warn!(owner_pid, %error, "the lease ends by time only");
-                Ok(None)
-            }
-            Err(error) => Err(Error::RequestInvalid {
-                field: "owner_pid".to_owned(),
-                problem: error.to_string(),
-            }),
-        }
-    }
 }
 
 impl<V: Vault> Provider<V> {
@@ -316,16 +210,13 @@ impl<V: Vault> Provider<V> {
         let rule = granted.rule().unwrap_or("none: policy.mode is \"audit\"");
         tracing::info!(%variable, rule, "granted");
         Ok(Grant {
-            file: wanted.file,
-            token: wanted.token.clone(),
-            token_expires: job.claims.expires_at,
             tenant: tenant.ok_or_else(|| missing("tenant_id", "AZURE_TENANT_ID"))?,
             client: client.ok_or_else(|| missing("client_id", "AZURE_CLIENT_ID"))?,
             vault,
-            refuse_expired: granted.refuse_expired,
-            variable: granted.variable,
-            name: granted.name,
-            version: granted.version,
+            file: wanted.file,
+            token: wanted.token.clone(),
+            token_expires: job.claims.expires_at,
+            granted,
         })
     }
 
@@ -367,7 +258,7 @@ impl<V: Vault> Provider<V> {
                 version: fetched.version,
                 warnings: fetched.warnings,
             };
-            variables.insert(grant.variable.clone(), variable);
+            variables.insert(grant.granted.variable.clone(), variable);
         }
         let lease = match place {
             Some((place, terms)) => Some(self.materialise(place, terms, &mut variables)?),

@@ -11,15 +11,15 @@ pub use self::origin::Origin;
 use crate::{
     azure::{ClientId, TenantId, VaultUrl},
     error::Error,
-    name::{SecretName, SecretVersion, VariableName},
+    policy::Granted,
     secret::{IdToken, SecretValue},
 };
 
 /// One variable of a request that may be read, with everything that reading it takes.
 #[derive(Debug)]
 pub struct Grant {
-    /// The variable that the secret becomes.
-    pub variable: VariableName,
+    /// What policy granted. Only policy makes one, and so there is no grant without it.
+    pub granted: Granted,
     /// Whether the job gets a file or the value.
     pub file: bool,
     /// The ID token to read it with.
@@ -30,14 +30,8 @@ pub struct Grant {
     pub tenant: TenantId,
     /// The client whose federated credential the token must match.
     pub client: ClientId,
-    /// The vault.
+    /// The vault, one that tokens may be sent to.
     pub vault: VaultUrl,
-    /// The secret's name.
-    pub name: SecretName,
-    /// Its version; `None` is the latest.
-    pub version: Option<SecretVersion>,
-    /// Whether to refuse it where Key Vault says that its time is over, or has not come.
-    pub refuse_expired: bool,
 }
 
 /// A secret that was read.

@@ -114,7 +114,7 @@ impl Azure {
                 at: grant.token_expires,
                 ago: Duration::from_secs(ago.as_secs()),
             };
-            let field = format!("the ID token for {}", grant.variable);
+            let field = format!("the ID token for {}", grant.granted.variable);
             return Err(Error::Token { field, error });
         }
         let shared = self

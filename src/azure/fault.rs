@@ -68,10 +68,10 @@ pub(super) fn of_read(grant: &Grant, fault: Option<Fault>) -> Failure {
     let message = said.and_then(|error| error.message).unwrap_or_default();
     let detail = Detail(format!("HTTP {} {}", answer.status, answer.text()));
 
-    let variable = grant.variable.clone();
-    let secret = match &grant.version {
-        Some(version) => format!("{}/{version}", grant.name),
-        None => grant.name.to_string(),
+    let variable = grant.granted.variable.clone();
+    let secret = match &grant.granted.version {
+        Some(version) => format!("{}/{version}", grant.granted.name),
+        None => grant.granted.name.to_string(),
     };
     let error = match (answer.status, code.as_deref()) {
         // Seen now and then on the service's side with a good token.
@@ -120,7 +120,7 @@ fn never(error: Error) -> Failure {
 }
 
 fn refused(grant: &Grant, aadsts: Option<u64>, detail: Detail, again: Again) -> Failure {
-    let variable = grant.variable.clone();
+    let variable = grant.granted.variable.clone();
     Failure {
         error: Error::ExchangeRefused {
             variable,

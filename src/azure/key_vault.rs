@@ -40,9 +40,9 @@ impl Azure {
         let reading = retry::until(deadline, Service::KeyVault, || self.read_once(grant, token));
         let fetched = reading.await?;
         match fetched.warnings.first() {
-            Some(problem) if grant.refuse_expired => Err(Error::SecretExpired {
-                variable: grant.variable.clone(),
-                secret: grant.name.to_string(),
+            Some(problem) if grant.granted.refuse_expired => Err(Error::SecretExpired {
+                variable: grant.granted.variable.clone(),
+                secret: grant.granted.name.to_string(),
                 problem: problem.clone(),
             }),
             _ => Ok(fetched),
@@ -64,7 +64,10 @@ impl Azure {
         token: &AccessToken,
         wire: &Arc<Wire>,
     ) -> azure_core::Result<Fetched> {
-        let exchanged = Arc::new(Exchanged(token.clone()));
+        let exchanged = Arc::new(Exchanged {
+            token: token.clone(),
+            scope: grant.vault.scope().to_owned(),
+        });
         let mut client_options = self.options(wire);
         client_options.per_try_policies.push(exchanged.clone());
         let options = SecretClientOptions {
@@ -72,13 +75,13 @@ impl Azure {
             ..SecretClientOptions::default()
         };
         let client = SecretClient::new(grant.vault.as_str(), exchanged, Some(options))?;
-        let version = grant.version.as_ref().map(ToString::to_string);
+        let version = grant.granted.version.as_ref().map(ToString::to_string);
         let options = SecretClientGetSecretOptions {
             secret_version: version,
             ..SecretClientGetSecretOptions::default()
         };
         let secret = client
-            .get_secret(grant.name.as_str(), Some(options))
+            .get_secret(grant.granted.name.as_str(), Some(options))
             .await?;
         fetched(secret.into_model()?)
     }
@@ -116,8 +119,10 @@ fn warnings(attributes: &SecretAttributes, now: OffsetDateTime) -> Vec<String> {
 /// An access token that was bought before, for a client that would otherwise send every first
 /// request without one and wait to be challenged. If the vault challenges all the same, the SDK
 /// checks the challenge and comes back here: the answer is the same token, for the same scope only.
-#[derive(Clone)]
-struct Exchanged(AccessToken);
+struct Exchanged {
+    token: AccessToken,
+    scope: String,
+}
 
 impl fmt::Debug for Exchanged {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -129,10 +134,16 @@ impl fmt::Debug for Exchanged {
 impl TokenCredential for Exchanged {
     async fn get_token(
         &self,
-        _scopes: &[&str],
+        scopes: &[&str],
         _: Option<TokenRequestOptions<'_>>,
     ) -> azure_core::Result<AccessToken> {
-        Ok(self.0.clone())
+        if scopes == [self.scope.as_str()] {
+            return Ok(self.token.clone());
+        }
+        Err(azure_core::Error::with_message(
+            azure_core::error::ErrorKind::Credential,
+            "the vault's challenge names another resource",
+        ))
     }
 }
 
@@ -145,7 +156,7 @@ impl Policy for Exchanged {
         next: &[Arc<dyn Policy>],
     ) -> PolicyResult {
         if request.headers().get_optional_str(&AUTHORIZATION).is_none() {
-            let bearer = format!("Bearer {}", self.0.token.secret());
+            let bearer = format!("Bearer {}", self.token.token.secret());
             request.insert_header(AUTHORIZATION, bearer);
         }
         match next {

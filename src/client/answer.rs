@@ -7,11 +7,8 @@ use std::collections::BTreeMap;
 
 use runner_secrets_proto::v1::{ResolveResponse, Variable, variable};
 
-use super::{
-    error::{Error, Plain},
-    spec::Spec,
-};
-use crate::{name::VariableName, secret::SecretValue};
+use super::{error::Error, spec::Spec};
+use crate::{name::VariableName, screen::Plain, secret::SecretValue};
 
 /// A checked answer.
 #[derive(Debug)]
@@ -41,24 +38,17 @@ pub enum Content {
 
 impl Answer {
     /// Takes an answer apart, or refuses it.
-    pub fn check(
-        spec: &Spec,
-        mut answer: ResolveResponse,
-        request_id: String,
-    ) -> Result<Self, Error> {
+    pub fn check(spec: &Spec, answer: ResolveResponse, request_id: String) -> Result<Self, Error> {
+        let asked = spec.variables().map(|(variable, _)| variable);
+        let mut given = exactly(asked, answer.variables)?;
         let mut variables = BTreeMap::new();
         let mut warnings = Vec::new();
         for (variable, file) in spec.variables() {
-            let Some(given) = answer.variables.remove(variable.as_str()) else {
-                return Err(refused(format!("it leaves out {variable}")));
-            };
+            let given = given.remove(variable).unwrap_or_default();
             for warning in &given.warnings {
                 warnings.push(format!("{variable}: {}", Plain(warning)));
             }
             variables.insert(variable.clone(), content(variable, file, given)?);
-        }
-        if let Some(extra) = answer.variables.keys().next() {
-            return Err(refused(format!("it adds {extra}, which was not asked for")));
         }
         let written = |content: &Content| matches!(content, Content::Path(_));
         let unwritten = |content: &Content| matches!(content, Content::File(_));
@@ -76,6 +66,24 @@ impl Answer {
             warnings,
             disk_allowed: answer.disk_allowed,
         })
+    }
+}
+
+/// What an answer has for each variable that was asked for, if it has that and nothing else.
+pub(super) fn exactly<'a, Given>(
+    asked: impl Iterator<Item = &'a VariableName>,
+    mut answer: BTreeMap<String, Given>,
+) -> Result<BTreeMap<VariableName, Given>, Error> {
+    let mut given = BTreeMap::new();
+    for variable in asked {
+        match answer.remove(variable.as_str()) {
+            Some(one) => given.insert(variable.clone(), one),
+            None => return Err(refused(format!("it leaves out {variable}"))),
+        };
+    }
+    match answer.keys().next() {
+        None => Ok(given),
+        Some(extra) => Err(refused(format!("it adds {extra}, which was not asked for"))),
     }
 }
 

@@ -12,6 +12,7 @@ use super::error::Error;
 pub(super) enum Command {
     Env,
     Exec(Vec<OsString>),
+    Explain { json: bool },
     Get(String),
     Help,
     Release(Option<String>),
@@ -31,6 +32,11 @@ pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Com
         Some(Value(name)) => match name.to_string_lossy().as_ref() {
             "env" => Command::Env,
             "exec" => return exec(parser),
+            "explain" => match parser.next().map_err(|error| usage(&error))? {
+                Some(Long("json")) => Command::Explain { json: true },
+                Some(other) => return help_or_wrong(other),
+                None => Command::Explain { json: false },
+            },
             "get" => match parser.next().map_err(|error| usage(&error))? {
                 Some(Value(name)) => Command::Get(text(&name)?),
                 Some(other) => return help_or_wrong(other),
@@ -104,6 +110,12 @@ mod tests {
         let exec = |words: &[&str]| Command::Exec(words.iter().map(OsString::from).collect());
         for (line, expected) in [
             ("env", Some(Command::Env)),
+            ("explain", Some(Command::Explain { json: false })),
+            ("explain --json", Some(Command::Explain { json: true })),
+            ("explain --help", Some(Command::Help)),
+            ("explain A", None),
+            ("explain --json --json", None),
+            ("explain --json=yes", None),
             ("get A", Some(Command::Get("A".into()))),
             ("release", Some(Command::Release(None))),
             ("release x1", Some(Command::Release(Some("x1".into())))),

@@ -9,11 +9,13 @@ use std::{
     sync::Arc,
 };
 
+use runner_secrets_proto::Reason;
+
 use super::{
     arguments::{self, Command, HELP},
     connection::{Client, DEFAULT_SOCKET},
     environment::Environment,
-    error::{Error, Plain},
+    error::Error,
     exec::{self, NotRun, Signals},
     later,
     local::Places,
@@ -23,7 +25,7 @@ use super::{
     spec::Spec,
     token,
 };
-use crate::secret::IdToken;
+use crate::{screen::Plain, secret::IdToken};
 
 /// Where a command writes.
 pub struct Output<'a> {
@@ -96,6 +98,7 @@ impl Call<'_> {
         match arguments::parse(arguments)? {
             Command::Env => self.env(output).await,
             Command::Exec(command) => self.exec(&command, output).await,
+            Command::Explain { json } => self.explain(json, output).await,
             Command::Get(variable) => self.get(&variable, output).await,
             Command::Help => output.print(HELP.as_bytes()),
             Command::Release(lease) => self.release(lease).await,
@@ -162,6 +165,32 @@ impl Call<'_> {
             output.say(&problem);
             status
         }))
+    }
+
+    /// Unlike `env`, which runs for every job, this is asked by somebody who wants an answer.
+    async fn explain(&self, json: bool, output: &mut Output<'_>) -> Result<u8, Error> {
+        let spec = Spec::from_environment(self.environment)?;
+        let spec = spec.ok_or_else(|| Error::Spec {
+            place: "RUNNER_SECRETS".to_owned(),
+            problem: "is not set, and neither is RUNNER_SECRETS_FILE or RUNNER_SECRETS_SPEC_*: \
+                      there is nothing to explain"
+                .to_owned(),
+        })?;
+        let mut client = Client::connect(&self.socket()?, self.trusted).await?;
+        let verdicts = client.explain(&spec).await?;
+        let text = if json {
+            let json = verdicts.json();
+            json.map_err(|error| Error::Output(error.into()))?
+        } else {
+            let colour = output.terminal && self.environment.filled("NO_COLOR").is_none();
+            verdicts.text(colour)
+        };
+        output.print(text.as_bytes())?;
+        Ok(if verdicts.all_granted() {
+            0
+        } else {
+            Reason::PolicyDenied.exit()
+        })
     }
 
     async fn get(&self, variable: &str, output: &mut Output<'_>) -> Result<u8, Error> {

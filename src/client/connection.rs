@@ -23,7 +23,7 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 use tonic::{
-    Request, Response, Status,
+    Code, Request, Response, Status,
     body::Body,
     codegen::{Service, StdError, http, http::Uri},
     metadata::MetadataMap,
@@ -32,10 +32,11 @@ use tonic_types::StatusExt as _;
 
 use super::{
     answer::Answer,
-    error::{Error, Plain, Refusal, reason_of},
+    error::{Error, Refusal, reason_of},
     spec::Spec,
+    verdict::Verdicts,
 };
-use crate::secret::IdToken;
+use crate::{screen::Plain, secret::IdToken};
 
 /// Where the daemon listens unless `RUNNER_SECRETS_SOCKET` says otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/runner-secrets/api/api.sock";
@@ -101,6 +102,23 @@ impl Client {
         let answer = self.within(RESOLVE, answer)?;
         let request_id = request_id(answer.metadata());
         Answer::check(spec, answer.into_inner(), request_id)
+    }
+
+    /// Asks what the policy would say to a spec. Nothing is read, and nothing has to be released.
+    pub async fn explain(&mut self, spec: &Spec) -> Result<Verdicts, Error> {
+        let mut request = Request::new(spec.request(None));
+        request.set_timeout(RESOLVE);
+        let answer = timeout(RESOLVE, self.rpc.explain(request)).await;
+        if let Ok(Err(status)) = &answer
+            && status.code() == Code::Unimplemented
+        {
+            return Err(Error::CannotExplain {
+                socket: self.socket.clone(),
+            });
+        }
+        let answer = self.within(RESOLVE, answer)?;
+        let request_id = request_id(answer.metadata());
+        Verdicts::check(spec, answer.into_inner(), request_id)
     }
 
     /// Has the daemon delete a lease's files now.

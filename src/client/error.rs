@@ -1,7 +1,7 @@
 //! Why the client stops: one enum by what a user can see, one exit status each, by way of the
 //! table of reasons that client and daemon share. Nothing here may hold a token or a value.
 
-use std::{fmt, io, path::PathBuf, time::Duration};
+use std::{io, path::PathBuf, time::Duration};
 
 use runner_secrets_proto::{
     Reason,
@@ -9,7 +9,7 @@ use runner_secrets_proto::{
 };
 use tonic::Code;
 
-use crate::{files, name::VariableName};
+use crate::{files, name::VariableName, screen::Plain};
 
 /// A failure of the client. `Display` is one sentence for the job's log.
 #[derive(Debug, thiserror::Error)]
@@ -19,6 +19,15 @@ pub enum Error {
     Answer {
         /// What is wrong with it.
         problem: String,
+    },
+    /// The server has no such call.
+    #[error(
+        "the daemon at the socket {} is older than this client and cannot explain; ask its operator to update it",
+        socket.display()
+    )]
+    CannotExplain {
+        /// Where it was asked.
+        socket: PathBuf,
     },
     /// The server did not answer in time.
     #[error("no answer from {} within {} s", socket.display(), waited.as_secs())]
@@ -125,7 +134,8 @@ impl Error {
         match self {
             Self::Answer { .. } | Self::System { .. } => Reason::Bug,
             Self::Deadline { .. } => Reason::DeadlineExceeded,
-            Self::DebugTrace { .. }
+            Self::CannotExplain { .. }
+            | Self::DebugTrace { .. }
             | Self::Nul { .. }
             | Self::Spec { .. }
             | Self::Terminal
@@ -206,29 +216,6 @@ pub(super) fn reason_of(code: Code) -> Reason {
     row.map_or(Reason::Bug, |row| row.reason)
 }
 
-/// Text from elsewhere, for a log that people read in terminals and browsers: control characters
-/// and those that turn the direction of writing come out as escapes, and it ends somewhere.
-pub(super) struct Plain<'a>(pub(super) &'a str);
-
-impl fmt::Display for Plain<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // A sentence; the longest that the daemon writes has a tenth of that.
-        const LONGEST: usize = 4000;
-        for (count, c) in self.0.chars().enumerate() {
-            if count == LONGEST {
-                return f.write_str("…");
-            }
-            let turns = matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-            if c.is_control() || turns {
-                write!(f, "{}", c.escape_unicode())?;
-            } else {
-                fmt::Write::write_char(f, c)?;
-            }
-        }
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -236,7 +223,7 @@ mod tests {
     use runner_secrets_proto::Reason;
     use tonic::Code;
 
-    use super::{Error, Plain, Refusal, reason_of};
+    use super::{Error, Refusal, reason_of};
 
     #[test]
     fn a_report_ends_with_reason_and_request() {
@@ -283,15 +270,5 @@ mod tests {
         ] {
             assert_eq!(reason_of(code).exit(), exit, "{code:?}");
         }
-    }
-
-    #[test]
-    fn foreign_text_cannot_steer_a_terminal() {
-        assert_eq!(
-            Plain("a\r\nb\u{202e}c\u{9b}ä").to_string(),
-            "a\\u{d}\\u{a}b\\u{202e}c\\u{9b}ä"
-        );
-        let long = "x".repeat(5000);
-        assert_eq!(Plain(&long).to_string().chars().count(), 4001);
     }
 }

@@ -60,16 +60,48 @@ impl Spec {
                 written.insert(variable, (source.clone(), entry));
             }
         }
-        let mut tokens = Tokens {
+        let tokens = Tokens {
             environment,
+            only: None,
             seen: Vec::new(),
         };
-        let mut secrets = BTreeMap::new();
-        for (variable, (source, entry)) in written {
+        let entries = written.into_iter();
+        let entries = entries.map(|(variable, (source, entry))| (source, variable, entry));
+        Self::complete(entries, tokens).map(Some)
+    }
+
+    /// Reads a spec outside of a job: without any of its variables, and with one token for all
+    /// that `token:` may say.
+    pub fn in_file(path: &Path, token: Arc<IdToken>) -> Result<Self, Error> {
+        let source = path.display().to_string();
+        let text = read(path);
+        let text = text.map_err(|error| wrong(&source, format!("cannot be read: {error}")))?;
+        let entries = entry::read(&text).map_err(|problem| in_source(&source, problem))?;
+        let tokens = Tokens {
+            environment: &Environment::default(),
+            only: Some(token),
+            seen: Vec::new(),
+        };
+        let entries = entries.into_iter();
+        let entries = entries.map(|(variable, entry)| (source.clone(), variable, entry));
+        Self::complete(entries, tokens)
+    }
+
+    fn complete(
+        entries: impl Iterator<Item = (String, VariableName, Entry)>,
+        mut tokens: Tokens<'_>,
+    ) -> Result<Self, Error> {
+        let secrets = entries.map(|(source, variable, entry)| {
             let wanted = wanted(&source, &variable, &entry, &mut tokens)?;
-            secrets.insert(variable, wanted);
-        }
-        Ok(Some(Self { secrets }))
+            Ok((variable, wanted))
+        });
+        let secrets = secrets.collect::<Result<_, Error>>()?;
+        Ok(Self { secrets })
+    }
+
+    /// The secrets, each with its variable.
+    pub fn wanted(&self) -> impl Iterator<Item = (&VariableName, &Wanted)> {
+        self.secrets.iter()
     }
 
     /// How many secrets there are.
@@ -119,6 +151,24 @@ impl Spec {
 }
 
 impl Wanted {
+    /// What the vault calls it.
+    #[must_use]
+    pub fn name(&self) -> &SecretName {
+        &self.name
+    }
+
+    /// `None`: the latest.
+    #[must_use]
+    pub fn version(&self) -> Option<&SecretVersion> {
+        self.version.as_ref()
+    }
+
+    /// Where it is, as far as the spec says so: unchecked, and empty where it does not.
+    #[must_use]
+    pub fn server(&self) -> &AzureKeyVaultServer {
+        &self.server
+    }
+
     fn on_the_wire(&self, with_token: bool) -> Secret {
         let version = self.version.as_ref().map(SecretVersion::as_str);
         let asked = AzureKeyVaultSecret {
@@ -138,11 +188,16 @@ impl Wanted {
 /// The tokens met so far, so that one that is used often is held once.
 struct Tokens<'a> {
     environment: &'a Environment,
+    /// Stands for every other.
+    only: Option<Arc<IdToken>>,
     seen: Vec<Arc<IdToken>>,
 }
 
 impl Tokens<'_> {
     fn of(&mut self, variable: &VariableName, entry: &Entry) -> Result<Arc<IdToken>, Error> {
+        if let Some(only) = &self.only {
+            return Ok(Arc::clone(only));
+        }
         let place = format!("{variable}.token");
         let token = match &entry.token {
             Some(written) => token::named(&place, written, self.environment)?,

@@ -63,7 +63,8 @@ pub fn read(source: &str) -> Result<Vec<Case>, Vec<Problem>> {
 }
 
 impl Case {
-    /// Whether the policy says what the case expects; if not, what it says instead.
+    /// Whether the policy says what the case expects; if not, what it says instead, in one
+    /// line.
     pub fn check(&self, policy: &Policy) -> Result<(), String> {
         let mut explanations = policy.explain(&self.claims, std::slice::from_ref(&self.asked));
         let Some(explanation) = explanations.pop() else {
@@ -97,8 +98,9 @@ fn says(explanation: &Explanation, text: &str) -> bool {
 
 fn account(explanation: &Explanation) -> String {
     let lines = explanation.account.iter();
-    let lines = lines.map(|line| format!("\n  rule {:?} {}", line.rule, line.says));
-    format!("{}{}", explanation.sentence, lines.collect::<String>())
+    let lines = lines.map(|line| format!("; rule {:?} {}", line.rule, line.says));
+    let told = &explanation.sentence;
+    format!("{told}; rule by rule{}", lines.collect::<String>())
 }
 
 fn case(table: &mut Table<'_>, common: &BTreeMap<String, Claim>) -> Option<Case> {

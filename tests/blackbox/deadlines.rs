@@ -30,10 +30,17 @@ async fn nobody_is_asked_any_more(stage: &Stage) {
 async fn the_callers_deadline_ends_a_request_with_our_answer() {
     let stage = Stage::new().await;
     let caller = stage.caller().await;
-    for (route, service) in [("token", "Microsoft Entra ID"), ("secret", "Key Vault")] {
+    // One that the issuer's keys are known for, and that has bought its access token.
+    let warm = stage.token();
+    caller.bytes(ask(&warm).value("A", "db-password")).await;
+    let cold = stage.token();
+    for (route, token, service) in [
+        ("token", cold, "Microsoft Entra ID"),
+        ("secret", warm, "Key Vault"),
+    ] {
         stage.fault(json!({"route": route, "kind": "hang"}));
         for timeout in [Duration::from_millis(200), Duration::from_millis(700)] {
-            let request = ask(&stage.token()).file("A", "db-password");
+            let request = ask(&token).file("A", "db-password");
             let since = Instant::now();
             let refusal = caller.send(with_timeout(request, timeout)).await;
             let refusal = refusal.unwrap_err();

@@ -10,6 +10,7 @@
 
 mod commands;
 mod exec;
+mod explain;
 mod hostile;
 mod inline;
 mod job;

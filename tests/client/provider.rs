@@ -27,6 +27,8 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 /// The request id of every answer.
 pub(crate) const REQUEST: &str = "7f3a-test";
 
+type Explanation = dyn Fn(&ResolveRequest) -> Result<ExplainResponse, Status> + Send + Sync;
+
 type Answer = dyn Fn(&ResolveRequest) -> Result<ResolveResponse, Status> + Send + Sync;
 
 pub(crate) struct Provider {
@@ -41,6 +43,7 @@ pub(crate) struct Provider {
 pub(crate) struct Calls {
     pub(crate) resolved: Vec<ResolveRequest>,
     pub(crate) released: Vec<ReleaseRequest>,
+    pub(crate) explained: Vec<ResolveRequest>,
 }
 
 impl Provider {
@@ -48,11 +51,25 @@ impl Provider {
     pub(crate) fn start(
         answer: impl Fn(&ResolveRequest) -> Result<ResolveResponse, Status> + Send + Sync + 'static,
     ) -> Self {
+        let older = |_: &ResolveRequest| Err(Status::unimplemented("no such call"));
+        Self::answering(Arc::new(answer), Arc::new(older))
+    }
+
+    /// Answers every Explain as told, and refuses to resolve anything.
+    pub(crate) fn explaining(
+        answer: impl Fn(&ResolveRequest) -> Result<ExplainResponse, Status> + Send + Sync + 'static,
+    ) -> Self {
+        let nothing = |_: &ResolveRequest| Err(Status::internal("nobody should ask"));
+        Self::answering(Arc::new(nothing), Arc::new(answer))
+    }
+
+    fn answering(answer: Arc<Answer>, explanation: Arc<Explanation>) -> Self {
         let place = tempfile::tempdir().unwrap();
         let calls = Arc::<Mutex<Calls>>::default();
         let (sender, resolving) = mpsc::channel();
         let service = Service {
-            answer: Arc::new(answer),
+            answer,
+            explanation,
             calls: Arc::clone(&calls),
             resolving: sender,
         };
@@ -165,6 +182,7 @@ fn socket(place: &TempDir) -> PathBuf {
 
 struct Service {
     answer: Arc<Answer>,
+    explanation: Arc<Explanation>,
     calls: Arc<Mutex<Calls>>,
     resolving: mpsc::Sender<()>,
 }
@@ -186,11 +204,7 @@ impl SecretsProvider for Service {
         {
             std::future::pending::<()>().await;
         }
-        let mut response = Response::new(answer?);
-        response
-            .metadata_mut()
-            .insert(REQUEST_ID_HEADER, REQUEST.parse().unwrap());
-        Ok(response)
+        answer.map(identified)
     }
 
     async fn release(
@@ -207,10 +221,21 @@ impl SecretsProvider for Service {
 
     async fn explain(
         &self,
-        _: Request<ResolveRequest>,
+        request: Request<ResolveRequest>,
     ) -> Result<Response<ExplainResponse>, Status> {
-        Err(Status::unimplemented("not in these tests"))
+        let request = request.into_inner();
+        let answer = (self.explanation)(&request);
+        self.calls.lock().unwrap().explained.push(request);
+        answer.map(identified)
     }
+}
+
+/// An answer with the request id in its header.
+fn identified<Message>(message: Message) -> Response<Message> {
+    let mut response = Response::new(message);
+    let id = REQUEST.parse().unwrap();
+    response.metadata_mut().insert(REQUEST_ID_HEADER, id);
+    response
 }
 
 fn serve(

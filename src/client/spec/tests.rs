@@ -1,7 +1,10 @@
+use std::sync::Arc;
+
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use runner_secrets_proto::v1::{AzureKeyVaultSecret, ResolveRequest, secret::Source};
 
 use super::{Environment, Spec};
+use crate::secret::IdToken;
 
 fn jwt(claims: &str) -> String {
     let part = |text: &str| URL_SAFE_NO_PAD.encode(text);
@@ -318,4 +321,40 @@ fn no_message_quotes_a_value() {
         let error = spec(&[("RUNNER_SECRETS", &text)]).unwrap_err();
         assert!(!error.report().contains(canary), "{}", error.report());
     }
+}
+
+#[test]
+fn a_file_outside_of_a_job_needs_none_of_its_variables() {
+    let place = tempfile::tempdir().unwrap();
+    let path = place.path().join("spec.yml");
+    let read = |text: &str| {
+        std::fs::write(&path, text).unwrap();
+        Spec::in_file(&path, Arc::new(IdToken::new("the token".to_owned())))
+    };
+    let spec = read(
+        "A: {azure_key_vault: {name: a}, token: $AZURE_JWT}\n\
+         B: {azure_key_vault: {name: b}, server: {url: https://b.vault.azure.net}}",
+    );
+    let spec = spec.unwrap();
+    let wanted: Vec<_> = spec.wanted().collect();
+    assert_eq!(wanted[0].1.name().as_str(), "a");
+    assert_eq!(wanted[1].1.server().url, "https://b.vault.azure.net");
+    assert_eq!(spec.id_token().unwrap().expose(), "the token");
+    assert!(spec.request(None).secrets["A"].id_token.is_empty());
+    for (text, problem) in [
+        (
+            "A: {azure_key_vault: {name: $CI_NAME}}",
+            "expands to nothing",
+        ),
+        ("A: {azure_key_vault: {name: a_b}}", "is no secret name"),
+        ("", "spec.yml"),
+    ] {
+        let error = read(text).unwrap_err().to_string();
+        assert!(
+            error.contains("spec.yml") && error.contains(problem),
+            "{error}"
+        );
+    }
+    let missing = Spec::in_file(place.path(), Arc::new(IdToken::new(String::new())));
+    assert_eq!(missing.unwrap_err().exit(), 64);
 }

@@ -135,7 +135,6 @@ impl State {
                 Some(flight) => Step::Join(flight),
                 None if retried && failing => self.refuse(now),
                 None if self.budget.take(now) => Step::Fetch,
-                None if keys.has(key_id) => Step::Use(keys),
                 None => self.refuse(now),
             };
         }

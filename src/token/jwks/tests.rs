@@ -132,6 +132,34 @@ async fn keys_are_fetched_once_and_kept_as_long_as_the_server_says() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn keys_are_renewed_ahead_of_time_by_one_fetch_at_a_time() {
+    let server = Server::new(&[&OURS]);
+    let verifier = server.verifier();
+    let token = OURS.token_for_today();
+    verify(&verifier, &token).await.unwrap();
+    time::advance(19 * HOUR).await;
+    server.set(|inner| inner.delay = Duration::from_secs(3));
+    for _ in 0..10 {
+        verify(&verifier, &token).await.unwrap();
+        time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(server.fetches(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn fetch_that_fails_is_not_tried_again_for_the_same_caller() {
+    let server = Server::new(&[&OURS]);
+    let verifier = server.verifier();
+    verify(&verifier, &OURS.token_for_today()).await.unwrap();
+    server.set(|inner| inner.down = true);
+    let error = verify(&verifier, &NEXT.token_for_today())
+        .await
+        .unwrap_err();
+    assert_eq!(error.reason(), Reason::KeysUnavailable);
+    assert_eq!(server.fetches(), 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn how_long_keys_keep_has_bounds() {
     for (said, kept) in [
         (None, HOUR),

@@ -314,6 +314,11 @@ fn hostile_claims_are_refused() {
             "claim exp that is no date",
         ),
         (
+            "exp in 32 days",
+            token(&json!({"exp": NOW + 32 * 86_400})),
+            "which is further off",
+        ),
+        (
             "exp in a year",
             token(&json!({"exp": NOW + 31_536_000})),
             "valid until 2028-01-15T08:00:00Z, which is further off",

@@ -1,0 +1,80 @@
+//! What goes into the pipeline and what comes out of it, in no front's terms.
+
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::SystemTime};
+
+use tokio::time::Instant;
+
+use crate::{
+    config::Delivery,
+    name::VariableName,
+    policy::Asked,
+    secret::{IdToken, SecretValue},
+};
+
+/// A request, checked for shape.
+#[derive(Debug)]
+pub struct Call {
+    /// The user of the calling process.
+    pub uid: u32,
+    /// The calling process, where the system tells it.
+    pub pid: Option<i32>,
+    /// The process whose end ends the lease, where the caller names one.
+    pub owner_pid: Option<i32>,
+    /// What is asked for; never empty.
+    pub wanted: Vec<Wanted>,
+    /// How the job gets it.
+    pub delivery: Delivery,
+    /// When the answer has to be there.
+    pub deadline: Instant,
+}
+
+/// One variable of a call.
+#[derive(Debug)]
+pub struct Wanted {
+    /// What is asked for.
+    pub asked: Asked,
+    /// Whether the job gets a file or the value.
+    pub file: bool,
+    /// The ID token to read it with.
+    pub token: Arc<IdToken>,
+}
+
+/// What a job gets.
+#[derive(Debug)]
+pub struct Provided {
+    /// The lease on its files, where there are any.
+    pub lease: Option<Lease>,
+    /// Its variables.
+    pub variables: BTreeMap<VariableName, Variable>,
+}
+
+/// A lease, as its job sees it.
+#[derive(Debug)]
+pub struct Lease {
+    /// What to release it by.
+    pub id: String,
+    /// When it ends at the latest.
+    pub until: SystemTime,
+}
+
+/// One variable.
+#[derive(Debug)]
+pub struct Variable {
+    /// Whether the job gets a file.
+    pub file: bool,
+    /// The file or the value.
+    pub content: Content,
+    /// The version that was read.
+    pub version: String,
+    /// For the job's log.
+    pub warnings: Vec<String>,
+}
+
+/// The file or the value.
+#[derive(Debug)]
+pub enum Content {
+    /// The daemon wrote a file.
+    Path(PathBuf),
+    /// The secret itself.
+    Value(Arc<SecretValue>),
+}

@@ -1,0 +1,51 @@
+//! Where the files of requests are written, and the process that they end with.
+
+use std::time::Duration;
+
+use super::Call;
+use crate::{
+    error::Error,
+    files::{
+        Base,
+        owner::{self, Owner},
+    },
+};
+
+/// Where files are written.
+#[derive(Debug)]
+pub struct Place {
+    /// The directory.
+    pub base: Base,
+    /// The mode of the files.
+    pub mode: u32,
+    /// The longest that they stay.
+    pub max_ttl: Duration,
+    /// How long they stay after the process that owns them.
+    pub owner_grace: Duration,
+}
+
+impl Place {
+    /// The process that the lease ends with, and how long after that: at once where it is the
+    /// client itself, which cannot come back for the files.
+    pub(super) fn owner(&self, call: &Call) -> Result<Option<(Owner, Duration)>, Error> {
+        let (Some(owner_pid), Some(pid)) = (call.owner_pid, call.pid) else {
+            return Ok(None);
+        };
+        let grace = if owner_pid == pid {
+            Duration::ZERO
+        } else {
+            self.owner_grace
+        };
+        match Owner::of(owner_pid, pid, call.uid) {
+            Ok(owner) => Ok(Some((owner, grace))),
+            Err(owner::Error::Unknown(error)) => {
+                tracing::warn!(owner_pid, %error, "the lease ends by time only");
+                Ok(None)
+            }
+            Err(error) => Err(Error::RequestInvalid {
+                field: "owner_pid".to_owned(),
+                problem: error.to_string(),
+            }),
+        }
+    }
+}
