@@ -99,6 +99,26 @@ async fn users_that_may_call_are_served() {
     assert_eq!(stage.caller().await.bytes(request).await.len(), 1);
 }
 
+#[tokio::test]
+async fn the_same_user_may_use_a_token_again_and_that_is_on_record() {
+    let mut stage = Stage::loud("info,runner_secrets=debug", |config| config).await;
+    let caller = stage.caller().await;
+    let token = stage.token();
+    let request = ask(&token).value("A", "db-password");
+    for _ in 0..3 {
+        caller.bytes(request.clone()).await;
+    }
+    // And on another connection.
+    let other = stage.caller().await;
+    other.explain(request).await.unwrap();
+    for times in 2..=4 {
+        let line = format!("a token is used again times={times} job_id=\"812\"");
+        stage.daemon.logs(&line).await;
+    }
+    let again = stage.daemon.log().matches("a token is used again").count();
+    assert_eq!(again, 3);
+}
+
 /// Whether this machine lets the test be another user. Where everything has to be tested, it must.
 fn can_be_another_user() -> bool {
     let can = rustix::process::geteuid().is_root();

@@ -159,6 +159,15 @@ async fn made_up_key_ids_cost_the_issuer_a_handful_of_requests_and_hinder_nobody
         count.div_ceil(50),
         "who was made up went on to Entra"
     );
+    // What the flood does cost: a new key may be noticed half a minute late. Its jobs are told to
+    // come back, not that their tokens are bad.
+    stage.emulator.rotate_keys(true).unwrap();
+    if let Err(refusal) = caller
+        .resolve(ask(&stage.token()).value("A", "db-password"))
+        .await
+    {
+        assert_unavailable(&refusal, "a new key in a flood");
+    }
 }
 
 /// Keys cannot be had when the daemon starts: it says so, goes on asking, and is well again as soon
@@ -219,6 +228,12 @@ async fn an_issuer_that_is_down_is_asked_a_handful_of_times() {
     });
     for refusal in join_all(callers).await {
         assert_unavailable(&refusal, "down");
+    }
+    // One after the other, none of them has a fetch to wait for.
+    let caller = stage.caller().await;
+    for _ in 0..20 {
+        let refusal = caller.refused(ask(&stage.token()).value("A", "db-password"));
+        assert_unavailable(&refusal.await, "still down");
     }
     let more = since.elapsed().as_secs() / REFILL.as_secs();
     let most = BURST + usize::try_from(more).unwrap();
