@@ -57,9 +57,6 @@ impl fmt::Debug for Ca {
 /// The HTTP client could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum SetUpError {
-    /// The operator's CA file is no list of certificates.
-    #[error("azure.ca_file: {} holds no PEM certificate", .0.display())]
-    Ca(PathBuf),
     /// Usually: the system has no CA certificates at all.
     #[error("cannot set up TLS ({0}); install the system's CA certificates")]
     Tls(String),
@@ -165,13 +162,12 @@ fn http(settings: &Settings) -> Result<reqwest::Client, SetUpError> {
     let mut builder = reqwest::Client::builder()
         .connect_timeout(wire::CONNECT_TIMEOUT)
         .timeout(wire::REQUEST_TIMEOUT)
+        // Said, because otherwise what else is in a build would decide: another crate's feature
+        // makes every client speak HTTP/2.
+        .http1_only()
         .redirect(reqwest::redirect::Policy::none());
-    if let Some(Ca { path, pem }) = &settings.ca {
-        let certificates = reqwest::Certificate::from_pem_bundle(pem).unwrap_or_default();
-        if certificates.is_empty() {
-            return Err(SetUpError::Ca(path.clone()));
-        }
-        builder = builder.tls_certs_merge(certificates);
+    if let Some(Ca { pem, .. }) = &settings.ca {
+        builder = builder.tls_certs_merge(certificates(pem));
     }
     if let Some(proxy) = &settings.proxy {
         let proxy = reqwest::Proxy::all(proxy.clone());
@@ -180,6 +176,11 @@ fn http(settings: &Settings) -> Result<reqwest::Client, SetUpError> {
     builder
         .build()
         .map_err(|error| SetUpError::Tls(chain(&error)))
+}
+
+/// The certificates of a PEM file; none where it is no such file.
+pub(crate) fn certificates(pem: &[u8]) -> Vec<reqwest::Certificate> {
+    reqwest::Certificate::from_pem_bundle(pem).unwrap_or_default()
 }
 
 /// An error and its causes on one line.

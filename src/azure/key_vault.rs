@@ -64,7 +64,10 @@ impl Azure {
         token: &AccessToken,
         wire: &Arc<Wire>,
     ) -> azure_core::Result<Fetched> {
-        let exchanged = Arc::new(Exchanged(token.clone()));
+        let exchanged = Arc::new(Exchanged {
+            token: token.clone(),
+            scope: grant.vault.scope().to_owned(),
+        });
         let mut client_options = self.options(wire);
         client_options.per_try_policies.push(exchanged.clone());
         let options = SecretClientOptions {
@@ -116,8 +119,10 @@ fn warnings(attributes: &SecretAttributes, now: OffsetDateTime) -> Vec<String> {
 /// An access token that was bought before, for a client that would otherwise send every first
 /// request without one and wait to be challenged. If the vault challenges all the same, the SDK
 /// checks the challenge and comes back here: the answer is the same token, for the same scope only.
-#[derive(Clone)]
-struct Exchanged(AccessToken);
+struct Exchanged {
+    token: AccessToken,
+    scope: String,
+}
 
 impl fmt::Debug for Exchanged {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -129,10 +134,16 @@ impl fmt::Debug for Exchanged {
 impl TokenCredential for Exchanged {
     async fn get_token(
         &self,
-        _scopes: &[&str],
+        scopes: &[&str],
         _: Option<TokenRequestOptions<'_>>,
     ) -> azure_core::Result<AccessToken> {
-        Ok(self.0.clone())
+        if scopes == [self.scope.as_str()] {
+            return Ok(self.token.clone());
+        }
+        Err(azure_core::Error::with_message(
+            azure_core::error::ErrorKind::Credential,
+            "the vault's challenge names another resource",
+        ))
     }
 }
 
@@ -145,7 +156,7 @@ impl Policy for Exchanged {
         next: &[Arc<dyn Policy>],
     ) -> PolicyResult {
         if request.headers().get_optional_str(&AUTHORIZATION).is_none() {
-            let bearer = format!("Bearer {}", self.0.token.secret());
+            let bearer = format!("Bearer {}", self.token.token.secret());
             request.insert_header(AUTHORIZATION, bearer);
         }
         match next {

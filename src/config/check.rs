@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    os::unix::ffi::OsStrExt as _,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -10,7 +11,7 @@ use super::{
     Config, Delivery, Files, Limits, Listen, Log, LogFormat, issuer,
     raw::Table,
     rule::{self, Rules},
-    value::{Count, DeliveryChoice, HttpUrl, HttpsUrl, Octal},
+    value::{Count, DeliveryChoice, Host, HttpUrl, HttpsUrl, Octal},
 };
 use crate::{
     azure::{self, ClientId, Cloud, TenantId},
@@ -104,8 +105,15 @@ fn files(mut table: Table<'_>) -> Files {
         let problem = "would let every user of the host read the secrets";
         table.problem("file_mode", problem.to_owned());
     }
+    let directory = table.or("directory", directory);
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_./-".contains(&byte);
+    if !directory.as_os_str().as_bytes().iter().copied().all(plain) {
+        let problem =
+            "has other characters than letters, digits and _ . / -; paths in it go through shells";
+        table.problem("directory", problem.to_owned());
+    }
     Files {
-        directory: table.or("directory", directory),
+        directory,
         require_memory_backed: table.or("require_memory_backed", true),
         mode,
         max_ttl: table.or("max_ttl", DAY),
@@ -118,6 +126,13 @@ fn azure(mut table: Table<'_>) -> Option<(azure::Settings, policy::Defaults)> {
     let cloud = cloud(&mut table);
     let ca = table.optional::<PathBuf>("ca_file");
     let ca = ca.and_then(|path| match fs::read(&path) {
+        Ok(pem) if azure::certificates(&pem).is_empty() => {
+            table.problem(
+                "ca_file",
+                format!("{} holds no PEM certificate", path.display()),
+            );
+            None
+        }
         Ok(pem) => Some(azure::Ca { path, pem }),
         Err(error) => {
             table.problem("ca_file", format!("{}: {error}", path.display()));
@@ -152,8 +167,9 @@ fn azure(mut table: Table<'_>) -> Option<(azure::Settings, policy::Defaults)> {
 fn cloud(table: &mut Table<'_>) -> Option<Cloud> {
     let name = table.or("cloud", "public".to_owned());
     let authority = table.optional::<HttpsUrl>("authority_host");
-    let suffixes = table.optional::<Vec<String>>("vault_suffixes");
-    let vault_hosts = table.or("vault_hosts", Vec::new());
+    let hosts = |hosts: Vec<Host>| hosts.into_iter().map(|Host(host)| host).collect::<Vec<_>>();
+    let suffixes = table.optional::<Vec<Host>>("vault_suffixes").map(hosts);
+    let vault_hosts = hosts(table.or("vault_hosts", Vec::new()));
     let custom = name == "custom";
     for (key, given) in [
         ("authority_host", authority.is_some()),

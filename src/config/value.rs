@@ -3,11 +3,11 @@
 use toml::de::DeValue;
 use url::Url;
 
-use super::{
-    LogFormat,
-    raw::{Value, expected},
+use super::{LogFormat, raw::Value};
+use crate::{
+    azure::{ClientId, TenantId},
+    vault::Origin,
 };
-use crate::azure::{ClientId, TenantId};
 
 /// A mode, written as a string of octal digits.
 pub(super) struct Octal(pub(super) u32);
@@ -68,8 +68,27 @@ pub(super) struct HttpsUrl(pub(super) Url);
 impl Value for HttpsUrl {
     fn read(value: &DeValue<'_>) -> Result<Self, String> {
         match Url::parse(&String::read(value)?) {
-            Ok(url) if url.scheme() == "https" && url.path() == "/" => Ok(Self(url)),
+            Ok(url) if is_bare(&url) => Ok(Self(url)),
             _ => Err("is no URL such as \"https://login.example.com\"".to_owned()),
+        }
+    }
+}
+
+fn is_bare(url: &Url) -> bool {
+    let user = !url.username().is_empty() || url.password().is_some();
+    let more = url.path() != "/" || url.query().is_some() || url.fragment().is_some();
+    url.scheme() == "https" && url.has_host() && !user && !more
+}
+
+/// A host as it stands in a URL, in lower case: `kv.example.com`, `kv.example.com:8443`.
+pub(super) struct Host(pub(super) String);
+
+impl Value for Host {
+    fn read(value: &DeValue<'_>) -> Result<Self, String> {
+        let text = String::read(value)?;
+        match Origin::parse(&format!("https://{text}")) {
+            Ok(origin) if origin.host() == text => Ok(Self(text)),
+            _ => Err(format!("{text:?} is no host such as \"kv.example.com\"")),
         }
     }
 }
@@ -94,6 +113,6 @@ impl Value for TenantId {
 
 impl Value for ClientId {
     fn read(value: &DeValue<'_>) -> Result<Self, String> {
-        Self::parse(&String::read(value)?).ok_or_else(|| expected("a GUID", value))
+        Self::parse(&String::read(value)?).ok_or_else(|| "is no GUID".to_owned())
     }
 }

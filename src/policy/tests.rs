@@ -327,6 +327,20 @@ fn audit_mode_denies_nothing_and_says_what_it_would() {
 }
 
 #[test]
+fn expired_secrets_are_refused_where_rule_or_policy_say_so() {
+    let claims = claims(r#","environment":"production""#);
+    let refuses = |text: &str| {
+        let grant = policy(text).authorise(&claims, &[asked("A", "db-a")]);
+        grant.unwrap().secrets[0].refuse_expired
+    };
+    assert!(!refuses(TWO));
+    assert!(refuses(
+        &TWO.replace("client_id", "refuse_expired = true\nclient_id")
+    ));
+    assert!(refuses(&format!("[policy]\nrefuse_expired = true\n{TWO}")));
+}
+
+#[test]
 fn version_is_required_where_the_rule_says_so() {
     let policy = policy(&TWO.replace("client_id", "require_version = true\nclient_id"));
     let claims = claims(r#","environment":"production""#);
@@ -381,7 +395,14 @@ fn hash_follows_the_meaning_not_the_text() {
 
 /// A small world, so that rules and jobs meet often.
 fn a_rule() -> impl Strategy<Value = String> {
-    let path = sample::select(vec!["a/x", "a/*", "**", "b/**"]);
+    let path = sample::select(vec![
+        "'a/x'",
+        "'a/*'",
+        "'**'",
+        "'b/**'",
+        "['a/y', 'a/x', 'a/y']",
+        "['a/x', 'b/**']",
+    ]);
     let claim = sample::select(vec![
         "ref = 'main'",
         "ref = ['main', 'r/**']",
@@ -396,7 +417,7 @@ fn a_rule() -> impl Strategy<Value = String> {
     let secrets = sample::select(vec!["s", "t", "*"]);
     let flags = sample::select(vec!["", "allow_forks = true", "require_version = true"]);
     (path, claim, vault, secrets, flags).prop_map(|(path, claim, vault, secrets, flags)| {
-        format!("bound_claims = {{ project_path = '{path}', {claim} }}\nvaults = [{vault}]\nsecrets = ['{secrets}']\n{flags}\n")
+        format!("bound_claims = {{ project_path = {path}, {claim} }}\nvaults = [{vault}]\nsecrets = ['{secrets}']\n{flags}\n")
     })
 }
 
@@ -442,7 +463,7 @@ fn verdict(rules: &Rules, job: &str, asked: &Asked) -> Option<(Option<String>, S
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2_000))]
+    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_claim_that_no_rule_names_never_changes_a_verdict(

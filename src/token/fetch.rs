@@ -121,6 +121,7 @@ impl fmt::Debug for Fetch {
 
 fn client() -> ClientBuilder {
     Client::builder()
+        .http1_only()
         .redirect(redirect::Policy::none())
         .timeout(TIMEOUT)
         .user_agent(concat!("runner-secrets/", env!("CARGO_PKG_VERSION")))

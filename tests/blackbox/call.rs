@@ -14,7 +14,8 @@ use runner_secrets_proto::{
     ERROR_DOMAIN, REQUEST_ID_HEADER, Reason,
     v1::{
         AzureKeyVaultSecret, AzureKeyVaultServer, ReleaseRequest, ResolveRequest, ResolveResponse,
-        Secret, secret::Source, secrets_provider_client::SecretsProviderClient, variable::Content,
+        Secret, Verdict, secret::Source, secrets_provider_client::SecretsProviderClient,
+        variable::Content,
     },
 };
 use tokio::{net::UnixStream, time::timeout};
@@ -177,6 +178,18 @@ impl Caller {
         let answer = within(client.resolve(request)).await?;
         assert_request_id(&header(answer.metadata()));
         Ok(answer.into_inner())
+    }
+
+    /// What policy would say, by variable.
+    pub(crate) async fn explain(&self, ask: Ask) -> Result<BTreeMap<String, Verdict>, Refusal> {
+        let mut client = self.client();
+        match within(client.explain(ask.0)).await {
+            Ok(answer) => {
+                assert_request_id(&header(answer.metadata()));
+                Ok(answer.into_inner().verdicts.into_iter().collect())
+            }
+            Err(status) => Err(Refusal::of(&status)),
+        }
     }
 
     pub(crate) async fn release(&self, lease: &str, token: &str) -> Result<(), Refusal> {

@@ -168,16 +168,20 @@ async fn a_directory_for_files_that_cannot_be_used_is_named() {
     }
 }
 
-#[tokio::test]
-async fn a_ca_file_without_a_certificate_is_named() {
+#[test]
+fn a_ca_file_without_a_certificate_is_named() {
     let place = Place::new();
     let file = place.path("ca.pem");
     fs::write(&file, "no certificate\n").unwrap();
     let file = file.display().to_string();
-    let config = Config::of(&place).text("azure.ca_file", &file);
-    let log = fails_to_start(config, &place).await;
+    let path = place.path("config.toml");
+    Config::of(&place).text("azure.ca_file", &file).write(&path);
     let expected = format!("azure.ca_file: {file} holds no PEM certificate");
-    assert!(log.contains(&expected), "{log}");
+    for command in ["check-config", "serve"] {
+        let output = run(&[command], &path);
+        assert_eq!(output.status.code(), Some(78));
+        assert!(stderr(&output).contains(&expected), "{}", stderr(&output));
+    }
 }
 
 #[tokio::test]

@@ -146,6 +146,12 @@ impl Config {
         self
     }
 
+    /// Other rules than the usual one.
+    pub(crate) fn rules(mut self, rules: &str) -> Self {
+        self.tables.remove("rule").unwrap();
+        self.more(rules)
+    }
+
     /// Appends what is no single key.
     pub(crate) fn more(mut self, lines: &str) -> Self {
         self.more.push_str(lines);
@@ -226,6 +232,11 @@ impl Daemon {
     /// Waits for a part of a line in the log.
     pub(crate) async fn logs(&mut self, part: &str) {
         self.says(|log| log.contains(part)).await;
+    }
+
+    /// Waits for it to come more often than it did.
+    pub(crate) async fn logs_more(&mut self, part: &str, before: usize) {
+        self.says(|log| log.matches(part).count() > before).await;
     }
 
     async fn says(&mut self, said: impl Fn(&str) -> bool) {

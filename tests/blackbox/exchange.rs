@@ -244,6 +244,40 @@ async fn a_custom_cloud_is_reached_at_its_own_authority() {
     assert_eq!(stage.counts(), (1, 1));
 }
 
+/// Without `azure.proxy_url` the usual variables count, for the issuer too.
+#[tokio::test]
+async fn the_proxy_variables_are_honoured() {
+    let place = Place::new();
+    let emulator = crate::stage::emulator().await;
+    let config = crate::stage::config(&place, &emulator).unset("azure.proxy_url");
+    config.write(&place.path("config.toml"));
+    let mut command = crate::daemon::serve(&place.path("config.toml"));
+    command.env("HTTPS_PROXY", &emulator.ready().proxy_url);
+    let mut daemon = Daemon::run(command);
+    daemon.listens().await;
+    let stage = Stage {
+        daemon,
+        emulator,
+        place,
+    };
+    let request = ask(&stage.token()).value("A", "db-password");
+    stage.caller().await.bytes(request).await;
+    assert_eq!(stage.counts(), (1, 1));
+    let through: Vec<String> = stage
+        .requests("proxy")
+        .into_iter()
+        .map(|asked| asked.path)
+        .collect();
+    for host in [
+        "demo.vault.azure.net",
+        "localhost",
+        "login.microsoftonline.com",
+    ] {
+        let tunnels = through.iter().filter(|tunnel| tunnel.starts_with(host));
+        assert!(tunnels.count() > 0, "{host}: {through:?}");
+    }
+}
+
 #[tokio::test]
 async fn an_expired_id_token_reaches_nobody() {
     let stage = Stage::new().await;

@@ -263,7 +263,10 @@ impl Canaries {
             if request.route == "token" {
                 let form: Vec<_> = url::form_urlencoded::parse(request.body.as_bytes()).collect();
                 let assertion = form.iter().find(|(name, _)| name == "client_assertion");
-                canaries.add_token(&assertion.unwrap().1);
+                // A connection that was cut carried less.
+                if let Some((_, assertion)) = assertion {
+                    canaries.add_token(assertion);
+                }
             }
             if let Some(bearer) = request.headers.get("authorization") {
                 let token = bearer.as_str().unwrap().strip_prefix("Bearer ").unwrap();

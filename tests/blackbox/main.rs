@@ -7,7 +7,8 @@
 //! not come.
 //!
 //! [`daemon`] starts the program, [`call`] talks to it, [`stage`] puts it beside an emulator and
-//! [`job`] runs the client. All other modules are tests.
+//! [`job`] runs the client; [`signer`] makes tokens that no emulator would, and a [`trap`] listens
+//! where nobody should come. All other modules are tests.
 
 #![expect(
     clippy::expect_used,
@@ -28,17 +29,24 @@
 mod call;
 mod daemon;
 mod job;
+mod signer;
 mod stage;
+mod trap;
 
 mod bytes;
 mod client;
 mod configs;
 mod counts;
 mod deadlines;
+mod denials;
 mod exchange;
 mod files;
 mod input;
+mod keys;
 mod leaks;
+mod reload;
+mod rules;
 mod sockets;
+mod tokens;
 mod upstream;
 mod versions;

@@ -32,8 +32,16 @@ impl Stage {
 
     /// With `RUST_LOG` set.
     pub(crate) async fn loud(level: &str, change: impl FnOnce(Config) -> Config) -> Self {
+        Self::start(level, emulator().await, change).await
+    }
+
+    /// Beside an emulator that something was done to before the daemon starts.
+    pub(crate) async fn beside(emulator: Emulator, change: impl FnOnce(Config) -> Config) -> Self {
+        Self::start("", emulator, change).await
+    }
+
+    async fn start(level: &str, emulator: Emulator, change: impl FnOnce(Config) -> Config) -> Self {
         let place = Place::new();
-        let emulator = emulator().await;
         change(config(&place, &emulator)).write(&place.path("config.toml"));
         let mut command = crate::daemon::serve(&place.path("config.toml"));
         if !level.is_empty() {
@@ -66,6 +74,15 @@ impl Stage {
         let wanted = IdTokenRequest {
             key,
             claims: object(claims),
+            ..IdTokenRequest::default()
+        };
+        self.emulator.id_token(&wanted).unwrap()
+    }
+
+    /// The same as [`token`](Self::token) with another header; `null` drops a member.
+    pub(crate) fn token_headed(&self, header: Value) -> String {
+        let wanted = IdTokenRequest {
+            header: object(header),
             ..IdTokenRequest::default()
         };
         self.emulator.id_token(&wanted).unwrap()
