@@ -7,7 +7,12 @@ use std::{fmt, time::Duration};
 
 use runner_secrets_proto::Reason;
 
-use crate::{files, name::VariableName, policy::Denied, token};
+use crate::{
+    files,
+    name::VariableName,
+    policy::{Denied, Line},
+    token,
+};
 
 /// A request that gets no secrets.
 #[derive(Debug, thiserror::Error)]
@@ -187,7 +192,7 @@ impl Error {
             | Self::UpstreamUnavailable { detail, .. }
             | Self::VaultForbidden { detail, .. } => detail.0.clone(),
             Self::FilesFailed(error) => error.to_string(),
-            Self::PolicyDenied(denied) => account(denied),
+            Self::PolicyDenied(denied) => account(denied.account()),
             Self::Token { error, .. } => causes(error),
             Self::Bug { .. }
             | Self::CallerDenied { .. }
@@ -255,9 +260,9 @@ fn inner_code(code: Option<&str>) -> String {
 }
 
 /// For the operator: rule by rule what was not met, as far as anybody would read.
-fn account(denied: &Denied) -> String {
+pub(crate) fn account(lines: &[Line]) -> String {
     const MOST: usize = 100;
-    let lines = denied.account().iter().take(MOST);
+    let lines = lines.iter().take(MOST);
     let lines = lines.map(|line| format!("rule {:?} {}", line.rule, line.says));
     lines.collect::<Vec<_>>().join("; ")
 }

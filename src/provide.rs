@@ -22,7 +22,7 @@ pub use self::{
 use crate::{
     azure::{ClientId, Cloud, TenantId},
     config::Delivery,
-    error::Error,
+    error::{self, Error},
     files::lease::{Holder, Leases, Terms},
     name::VariableName,
     policy::{Asked, Explanation, Granted, Policy},
@@ -67,6 +67,16 @@ impl<V: Vault> Provider<V> {
         let mut explanations = Vec::new();
         for job in &jobs {
             explanations.extend(policy.explain(&job.claims, job.asked()));
+        }
+        for Explanation {
+            variable,
+            granted,
+            account,
+            ..
+        } in &explanations
+        {
+            let (granted, account) = (granted.is_some(), error::account(account));
+            tracing::info!(%variable, granted, account, "explained");
         }
         Ok(explanations)
     }

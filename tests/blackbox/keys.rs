@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use azure_emulator::IdTokenRequest;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use futures_util::{
     future::join_all,
@@ -298,7 +299,7 @@ async fn keys_come_from_the_file_that_the_operator_names_and_a_file_can_appear_l
     let refusal = caller.refused(wanted(&signer::token())).await;
     assert_unavailable(&refusal, "no file");
     stage.daemon.logs("No such file or directory").await;
-    std::fs::write(&file, json!({"keys": [signer::jwk()]}).to_string()).unwrap();
+    signer::publish(&file);
     let verdicts = caller.explain(wanted(&signer::token())).await;
     assert!(verdicts.unwrap()["A"].granted);
 }
@@ -358,7 +359,7 @@ async fn keys_of_another_server_are_never_fetched() {
         (redirect("jwks", 302), "answered with status 302"),
         (redirect("jwks", 308), "answered with status 308"),
     ];
-    let token = emulator.id_token(&Default::default()).unwrap();
+    let token = emulator.id_token(&IdTokenRequest::default()).unwrap();
     for (fault, problem) in cases {
         emulator.clear_faults();
         emulator.fault(&fault).unwrap();

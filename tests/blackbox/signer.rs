@@ -20,10 +20,15 @@ const KEY_ID: &str = "ours";
 /// Takes our issuer's tokens, with the keys in a file in that directory, instead of the emulator's.
 pub(crate) fn issued_by_us(config: Config, directory: &Path) -> Config {
     let file = directory.join("jwks.json");
-    fs::write(&file, json!({"keys": [jwk()]}).to_string()).unwrap();
+    publish(&file);
     config
         .text("issuer.url", ISSUER)
         .text("issuer.jwks_file", &file.display().to_string())
+}
+
+/// Writes the key set.
+pub(crate) fn publish(file: &Path) {
+    fs::write(file, json!({"keys": [jwk()]}).to_string()).unwrap();
 }
 
 /// The public key as an issuer publishes it.

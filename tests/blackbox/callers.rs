@@ -1,0 +1,264 @@
+//! Who calls, as the kernel says: users that may not, tokens that another user presented, and
+//! tokens of several jobs in one request.
+
+use std::{
+    convert::Infallible,
+    fs,
+    os::unix::process::CommandExt as _,
+    pin::Pin,
+    process::{Command, Output, Stdio},
+    task::{Context, Poll},
+};
+
+use hyper::body::{Body, Bytes, Frame};
+use runner_secrets_proto::{Reason, v1::Secret};
+use serde_json::{Map, Value, json};
+use tokio::time::timeout;
+use tonic::{
+    Status,
+    codegen::{Service as _, http},
+};
+use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
+
+use crate::{
+    call::{Refusal, ask, origin, secret},
+    daemon::{PATIENCE, Place},
+    job::{CLIENT, entry, stderr},
+    signer,
+    stage::Stage,
+};
+
+/// A request's message that is never sent.
+struct Never;
+
+impl Body for Never {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Pending
+    }
+}
+
+fn own_uid() -> u32 {
+    rustix::process::geteuid().as_raw()
+}
+
+#[tokio::test]
+async fn users_that_may_not_call_are_turned_away_before_their_request_is_read() {
+    let nobody_here = own_uid() + 54_321;
+    let mut stage =
+        Stage::with(|config| config.set("listen.allowed_uids", format!("[{nobody_here}]"))).await;
+    let caller = stage.caller().await;
+    for method in ["Resolve", "Explain", "Release"] {
+        let request = http::Request::post(format!(
+            "http://localhost/runner_secrets.v1.SecretsProvider/{method}"
+        ));
+        let request = request.header("content-type", "application/grpc");
+        let request = request.body(tonic::body::Body::new(Never)).unwrap();
+        // The answer is there though nothing but the head was ever sent.
+        let answer = timeout(PATIENCE, caller.connection().call(request)).await;
+        let answer = answer.expect("the message is waited for").unwrap();
+        let status = Status::from_header_map(answer.headers()).unwrap();
+        let refusal = Refusal::of(&status);
+        assert_eq!(refusal.reason, Reason::CallerDenied, "{method}");
+        assert_eq!(
+            refusal.message,
+            "this user of the host may not use the daemon"
+        );
+        stage.daemon.logs(&refusal.request_id).await;
+        let log = stage.daemon.log();
+        let line = log.lines().find(|line| line.contains(&refusal.request_id));
+        let who = format!("uid={} gid=", own_uid());
+        assert!(line.unwrap().contains(&who), "{line:?}");
+    }
+    // Not even what is wrong with it is said.
+    for request in [
+        ask(&stage.token()).file("A", "db-password"),
+        ask("x").file("PATH", "../x"),
+    ] {
+        let refusal = caller.refused(request.clone()).await;
+        assert_eq!(refusal.reason, Reason::CallerDenied);
+        let refusal = caller.explain(request).await.unwrap_err();
+        assert_eq!(refusal.reason, Reason::CallerDenied);
+    }
+    assert!(stage.sent().is_empty());
+    // Whoever looks after the daemon may ask how it is.
+    let mut health = HealthClient::with_origin(caller.connection(), origin());
+    health.check(HealthCheckRequest::default()).await.unwrap();
+}
+
+#[tokio::test]
+async fn users_that_may_call_are_served() {
+    let allowed = format!("[{}, {}]", own_uid() + 54_321, own_uid());
+    let stage = Stage::with(|config| config.set("listen.allowed_uids", allowed)).await;
+    let request = ask(&stage.token()).value("A", "db-password");
+    assert_eq!(stage.caller().await.bytes(request).await.len(), 1);
+}
+
+/// Whether this machine lets the test be another user. Where everything has to be tested, it must.
+fn can_be_another_user() -> bool {
+    let can = rustix::process::geteuid().is_root();
+    assert!(
+        can || std::env::var_os("CI").is_none(),
+        "this has to run as root, to call as another user"
+    );
+    if !can {
+        println!("skipped: only root can call as another user");
+    }
+    can
+}
+
+const ANOTHER: u32 = 65_534;
+
+/// A job of another user, which reads one secret and does nothing with it.
+async fn as_another(place: &Place, token: &str) -> Output {
+    let client = place.path("client");
+    if !client.exists() {
+        fs::copy(CLIENT, &client).unwrap();
+    }
+    let mut spec = Map::new();
+    spec.insert("A".to_owned(), entry("db-password", false));
+    let mut command = Command::new(client);
+    command.args(["exec", "--", "/bin/true"]).env_clear();
+    command.uid(ANOTHER).gid(ANOTHER).stdin(Stdio::null());
+    command.env("RUNNER_SECRETS_SOCKET", place.socket());
+    command.env("RUNNER_SECRETS", Value::Object(spec).to_string());
+    command.env("JWT", token).env("CI_JOB_ID", "812");
+    let mut command = tokio::process::Command::from(command);
+    let output = timeout(PATIENCE, command.kill_on_drop(true).output()).await;
+    output.expect("the client does not end").unwrap()
+}
+
+fn assert_status(output: &Output, status: i32, sentence: &str) {
+    let said = stderr(output);
+    assert_eq!(output.status.code(), Some(status), "{said}");
+    assert!(said.contains(sentence), "{said}");
+}
+
+const STOLEN: &str = "another user of this host presented the same ID token before";
+
+#[tokio::test]
+async fn a_token_is_of_the_user_who_presents_it_first() {
+    if !can_be_another_user() {
+        return;
+    }
+    let stage = Stage::with(|config| config.text("listen.socket_mode", "0666")).await;
+    stage.place.open_to_all();
+    let caller = stage.caller().await;
+    let wanted = |token: &str| ask(token).value("A", "db-password");
+    // Ours, by Resolve and then by Explain.
+    let (resolved, explained) = (stage.token(), stage.token());
+    caller.bytes(wanted(&resolved)).await;
+    caller.explain(wanted(&explained)).await.unwrap();
+    stage.emulator.clear_requests();
+    for token in [&resolved, &explained] {
+        let output = as_another(&stage.place, token).await;
+        assert_status(&output, 77, STOLEN);
+    }
+    assert!(stage.sent().is_empty());
+    // The owner goes on with it.
+    caller.bytes(wanted(&resolved)).await;
+    caller.bytes(wanted(&explained)).await;
+    // Theirs, also when the policy denied it, and without an id too.
+    let denied = stage.token_but(json!({"project_path": null}));
+    let plain = stage.token_but(json!({"jti": null}));
+    for (token, status) in [(stage.token(), 0), (denied, 77), (plain, 0)] {
+        let output = as_another(&stage.place, &token).await;
+        assert_status(&output, status, "");
+        assert!(!stderr(&output).contains(STOLEN));
+        stage.emulator.clear_requests();
+        let refusal = caller.refused(wanted(&token)).await;
+        assert_eq!(refusal.reason, Reason::CallerDenied, "{refusal:?}");
+        assert_eq!(refusal.message, STOLEN);
+        let refusal = caller.explain(wanted(&token)).await.unwrap_err();
+        assert_eq!(refusal.reason, Reason::CallerDenied, "{refusal:?}");
+        let refusal = caller.release("x", &token).await.unwrap_err();
+        assert_eq!(refusal.reason, Reason::CallerDenied, "{refusal:?}");
+        assert!(stage.sent().is_empty());
+        let output = as_another(&stage.place, &token).await;
+        assert_status(&output, status, "");
+    }
+}
+
+#[tokio::test]
+async fn only_allowed_users_of_the_machine_are_served() {
+    if !can_be_another_user() {
+        return;
+    }
+    for (allowed, ours, theirs) in [(own_uid(), true, false), (ANOTHER, false, true)] {
+        let stage = Stage::with(|config| {
+            let allowed = format!("[{allowed}]");
+            let config = config.set("listen.allowed_uids", allowed);
+            config.text("listen.socket_mode", "0666")
+        })
+        .await;
+        stage.place.open_to_all();
+        let request = ask(&stage.token()).value("A", "db-password");
+        let outcome = stage.caller().await.resolve(request).await;
+        assert_eq!(outcome.is_ok(), ours, "{outcome:?}");
+        let output = as_another(&stage.place, &stage.token()).await;
+        if theirs {
+            assert_status(&output, 0, "");
+        } else {
+            assert_status(&output, 77, "this user of the host may not use the daemon");
+        }
+    }
+}
+
+#[tokio::test]
+async fn all_tokens_of_a_request_are_of_one_job() {
+    let keys = Place::new();
+    let emulator = crate::stage::emulator().await;
+    let usual = emulator.ready().issuer_url.clone();
+    // Two issuers: the emulator's and ours.
+    signer::publish(&keys.path("jwks.json"));
+    let second = format!(
+        "[[issuer]]\nurl = {:?}\naudiences = [\"api://AzureADTokenExchange\"]\njwks_file = {:?}\n",
+        signer::ISSUER,
+        keys.path("jwks.json").display().to_string()
+    );
+    let stage = Stage::beside(emulator, |config| {
+        config.text("rule.issuer", &usual).more(&second)
+    })
+    .await;
+    let caller = stage.caller().await;
+    let with = |own: &str| {
+        let mut other = secret("api-key");
+        own.clone_into(&mut other.id_token);
+        ask(&stage.token())
+            .file("A", "db-password")
+            .with("B", other)
+    };
+    let another = "is of another job than the request's other tokens";
+    for (what, own) in [
+        ("job", stage.token_but(json!({"job_id": "813"}))),
+        ("project", stage.token_but(json!({"project_id": "21"}))),
+        ("issuer", signer::token()),
+    ] {
+        for request in [
+            with(&own),
+            with(&own).but("A", |secret: &mut Secret| secret.file = Some(false)),
+        ] {
+            let refusal = caller.refused(request.clone()).await;
+            assert_eq!(refusal.reason, Reason::TokenInvalid, "{what}: {refusal:?}");
+            assert!(refusal.message.ends_with(another), "{what}: {refusal:?}");
+            let refusal = caller.explain(request).await.unwrap_err();
+            assert!(refusal.message.ends_with(another), "{what}: {refusal:?}");
+        }
+    }
+    assert!(stage.sent().is_empty());
+    assert!(stage.place.left().is_empty());
+    // Two tokens of one job are what `token:` is for.
+    assert_eq!(caller.bytes(with(&stage.token())).await.len(), 2);
+    assert_eq!(stage.counts(), (2, 2));
+    // A daemon with several issuers still takes each one's tokens for themselves.
+    let verdicts = caller.explain(ask(&signer::token()).file("A", "x")).await;
+    assert!(
+        !verdicts.unwrap()["A"].granted,
+        "the rule is for the other issuer"
+    );
+}
