@@ -251,7 +251,9 @@ impl Daemon {
     /// Waits until it has said something, or has ended.
     async fn waits(&mut self, said: impl Fn(&str) -> bool) {
         let done = self.output.wait_for(|output| {
-            let log = String::from_utf8_lossy(&output.text);
+            // Whoever waits for a part of a line reads the rest of it next.
+            let end = output.text.iter().rposition(|byte| *byte == b'\n');
+            let log = String::from_utf8_lossy(&output.text[..end.unwrap_or(0)]);
             output.ended || said(&log)
         });
         let in_time = timeout(PATIENCE, done).await.is_ok();

@@ -101,7 +101,7 @@ async fn each_secret_has_its_verdict_its_rule_and_its_sentence() {
     assert_eq!(refusal.reason, Reason::PolicyDenied);
     assert!(stage.sent().is_empty());
     // The whole account is the operator's, as it is when something is denied.
-    stage.daemon.logs("explained").await;
+    stage.daemon.logs_more("explained", 4).await;
     let log = stage.daemon.log().replace('\\', "");
     let lines: Vec<&str> = log
         .lines()

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::{
     call::ask,
+    daemon::until,
     signer,
     stage::{Stage, object},
     trap::Trap,
@@ -21,6 +22,7 @@ type Case = (&'static str, String, Reason, &'static str);
 /// is asked.
 async fn refuses(stage: &Stage, cases: &[Case]) {
     let caller = stage.caller().await;
+    let mut last = String::new();
     for (what, token, reason, sentence) in cases {
         let request = ask(token).file("A", "db-password");
         let own = |secret: &mut Secret| secret.id_token.clone_from(token);
@@ -44,7 +46,16 @@ async fn refuses(stage: &Stage, cases: &[Case]) {
         assert!(refusal.message.contains(sentence), "{what}: {refusal:?}");
         let sent = stage.sent();
         assert!(sent.is_empty(), "{what}: {sent:?}");
-        assert_untold(what, token, stage.daemon.log().as_bytes());
+        last = refusal.request_id;
+    }
+    until("everything is in the log", || {
+        let log = stage.daemon.log();
+        log.contains(&last) && log.ends_with('\n')
+    })
+    .await;
+    let log = stage.daemon.log().into_bytes();
+    for (what, token, ..) in cases {
+        assert_untold(what, token, &log);
     }
     assert!(stage.place.left().is_empty());
 }
