@@ -19,7 +19,6 @@ use crate::{
 };
 
 mod arguments;
-mod asked;
 mod cases;
 mod csv;
 mod explain;
@@ -97,8 +96,8 @@ pub fn complain(stderr: &mut dyn Write, line: &str) {
 /// Why a command has no answer.
 #[derive(Debug, thiserror::Error)]
 enum Error {
-    #[error("{variable}: {problem}")]
-    Asked { variable: String, problem: String },
+    #[error(transparent)]
+    Asked(#[from] crate::error::Error),
     #[error("wrong cases:")]
     Cases(Vec<String>),
     #[error(transparent)]
@@ -116,7 +115,7 @@ enum Error {
 impl Error {
     fn exit(&self) -> u8 {
         match self {
-            Self::Asked { .. } | Self::Unreadable { .. } => Reason::RequestInvalid.exit(),
+            Self::Asked(_) | Self::Unreadable { .. } => Reason::RequestInvalid.exit(),
             Self::Cases(_) | Self::Config(_) => Reason::ConfigInvalid.exit(),
             Self::NoToken { .. } => Reason::TokenInvalid.exit(),
             Self::Output(_) => 1,

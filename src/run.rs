@@ -1,7 +1,7 @@
 //! Wires everything together, serves, and drains. Takes its configuration and a stop signal; what
 //! can fail fails in [`Daemon::bind`], before anything is accepted.
 
-mod keys;
+pub(crate) mod keys;
 
 use std::{
     path::{Path, PathBuf},

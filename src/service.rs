@@ -16,7 +16,7 @@ use tonic::{Request, Response, Status};
 use tracing::Instrument as _;
 
 use self::arrival::Arrival;
-pub(crate) use self::arrival::Door;
+pub(crate) use self::{arrival::Door, decode::asked};
 use crate::{
     config::{Delivery, Limits},
     error::Error,

@@ -99,11 +99,6 @@ impl Spec {
         Ok(Self { secrets })
     }
 
-    /// The secrets, each with its variable.
-    pub fn wanted(&self) -> impl Iterator<Item = (&VariableName, &Wanted)> {
-        self.secrets.iter()
-    }
-
     /// How many secrets there are.
     #[must_use]
     pub fn count(&self) -> usize {
@@ -151,24 +146,6 @@ impl Spec {
 }
 
 impl Wanted {
-    /// What the vault calls it.
-    #[must_use]
-    pub fn name(&self) -> &SecretName {
-        &self.name
-    }
-
-    /// `None`: the latest.
-    #[must_use]
-    pub fn version(&self) -> Option<&SecretVersion> {
-        self.version.as_ref()
-    }
-
-    /// Where it is, as far as the spec says so: unchecked, and empty where it does not.
-    #[must_use]
-    pub fn server(&self) -> &AzureKeyVaultServer {
-        &self.server
-    }
-
     fn on_the_wire(&self, with_token: bool) -> Secret {
         let version = self.version.as_ref().map(SecretVersion::as_str);
         let asked = AzureKeyVaultSecret {

@@ -12,7 +12,7 @@ use runner_secrets_proto::Reason;
 use serde::Serialize;
 
 use super::{
-    Error, Streams, asked, policy_of,
+    Error, Streams, policy_of,
     presented::{self, Presented},
     table::Table,
 };
@@ -20,7 +20,7 @@ use crate::{
     client::Spec,
     config::{Config, rule::Mode},
     policy::{Asked, Explanation, Granted, Policy},
-    screen,
+    screen, service,
     token::quoted::Quoted,
 };
 
@@ -47,7 +47,10 @@ pub(super) async fn explain(
     let id_token = Arc::new(presented::read(token)?);
     let presented = presented::of(&id_token, token, &config.issuers).await?;
     let spec = Spec::in_file(spec, id_token)?;
-    let asked = asked::of(&spec, &config.azure.cloud)?;
+    let secrets = spec.request(None).secrets.into_iter();
+    let cloud = &config.azure.cloud;
+    let asked = secrets.map(|(name, secret)| service::asked(cloud, &name, secret.source));
+    let asked = asked.collect::<Result<Vec<Asked>, _>>()?;
     let policy = policy_of(config);
     let answer = Answer {
         explanations: policy.explain(&presented.claims, &asked),

@@ -4,13 +4,13 @@
 
 use std::{fs::File, io::Read as _, path::Path, time::SystemTime};
 
-use reqwest::Certificate;
 use runner_secrets_proto::Reason;
 use secrecy::zeroize::Zeroizing;
 
 use super::Error;
 use crate::{
     config::issuer::{Issuer, KeySource},
+    run::keys,
     secret::IdToken,
     token::{self, Claims, Fetch, Verifier, fetch},
 };
@@ -90,29 +90,12 @@ fn verifier(issuers: &[Issuer], issuer: &str) -> Result<Verifier, String> {
         let fetch = if from_file || one.url != issuer {
             Fetch::new(async |url| Err(nowhere(url.to_string())))
         } else {
-            https(one)?
+            keys::fetch(one).map_err(|error| format!("cannot be verified: {error}"))?
         };
         Ok((one.clone(), fetch))
     };
     let issuers: Result<_, String> = issuers.iter().map(with_fetch).collect();
     issuers.map(Verifier::new)
-}
-
-fn https(issuer: &Issuer) -> Result<Fetch, String> {
-    let roots = match &issuer.ca_file {
-        None => Vec::new(),
-        Some(path) => {
-            let pem = std::fs::read(path).ok();
-            let read = pem.and_then(|pem| Certificate::from_pem_bundle(&pem).ok());
-            let read = read.filter(|certificates| !certificates.is_empty());
-            read.ok_or_else(|| {
-                let path = path.display();
-                format!("cannot be verified: ca_file {path} holds no certificate that can be read")
-            })?
-        }
-    };
-    let fetch = Fetch::https(roots);
-    fetch.map_err(|error| format!("cannot be verified: cannot set up TLS: {error}"))
 }
 
 fn nowhere(url: String) -> fetch::Error {

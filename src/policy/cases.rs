@@ -98,9 +98,10 @@ fn says(explanation: &Explanation, text: &str) -> bool {
 
 fn account(explanation: &Explanation) -> String {
     let lines = explanation.account.iter();
-    let lines = lines.map(|line| format!("; rule {:?} {}", line.rule, line.says));
+    let lines = lines.map(|line| format!("rule {:?} {}", line.rule, line.says));
+    let lines: Vec<String> = lines.collect();
     let told = &explanation.sentence;
-    format!("{told}; rule by rule{}", lines.collect::<String>())
+    format!("{told}; rule by rule: {}", lines.join("; "))
 }
 
 fn case(table: &mut Table<'_>, common: &BTreeMap<String, Claim>) -> Option<Case> {

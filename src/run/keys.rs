@@ -28,19 +28,21 @@ pub enum Error {
 
 /// Verifies tokens of the configured issuers, each with its own way to the issuer's keys.
 pub(super) fn verifier(issuers: &[Issuer]) -> Result<Verifier, Error> {
-    let with_fetch = |issuer: &Issuer| {
-        let roots = match &issuer.ca_file {
-            Some(path) => certificates(path)?,
-            None => Vec::new(),
-        };
-        let fetch = Fetch::https(roots).map_err(|error| {
-            let issuer = issuer.url.clone();
-            Error::Tls { issuer, error }
-        })?;
-        Ok((issuer.clone(), fetch))
-    };
+    let with_fetch = |issuer: &Issuer| Ok((issuer.clone(), fetch(issuer)?));
     let issuers = issuers.iter().map(with_fetch);
     Ok(Verifier::new(issuers.collect::<Result<_, Error>>()?))
+}
+
+/// The way to one issuer's keys.
+pub(crate) fn fetch(issuer: &Issuer) -> Result<Fetch, Error> {
+    let roots = match &issuer.ca_file {
+        Some(path) => certificates(path)?,
+        None => Vec::new(),
+    };
+    Fetch::https(roots).map_err(|error| {
+        let issuer = issuer.url.clone();
+        Error::Tls { issuer, error }
+    })
 }
 
 fn certificates(path: &Path) -> Result<Vec<reqwest::Certificate>, Error> {

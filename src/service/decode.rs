@@ -57,10 +57,25 @@ fn wanted_secret(
     name: &str,
     secret: Secret,
 ) -> Result<Wanted, Error> {
+    let asked = asked(cloud, name, secret.source)?;
+    let token = tokens.take(secret.id_token);
+    let token = token.ok_or_else(|| Error::TokenInvalid {
+        field: format!("the ID token for {}", asked.variable),
+        problem: "is missing".to_owned(),
+    })?;
+    Ok(Wanted {
+        asked,
+        file: secret.file.unwrap_or(true),
+        token,
+    })
+}
+
+/// Checks one secret of a request, token aside.
+pub(crate) fn asked(cloud: &Cloud, name: &str, source: Option<Source>) -> Result<Asked, Error> {
     let variable = VariableName::parse(name)
         .map_err(|error| invalid(&format!("secrets.{}", shown(name)), error.to_string()))?;
     let field = |part: &str| format!("secrets.{variable}.{part}");
-    let Some(Source::AzureKeyVault(asked)) = secret.source else {
+    let Some(Source::AzureKeyVault(asked)) = source else {
         return Err(invalid(&field("azure_key_vault"), "is missing".to_owned()));
     };
     let part = |part: &str| field(&format!("azure_key_vault.{part}"));
@@ -81,24 +96,13 @@ fn wanted_secret(
     let client_id = given(&server.client_id, |id| {
         client(id, &part("server.client_id"))
     })?;
-    let token = tokens
-        .take(secret.id_token)
-        .ok_or_else(|| Error::TokenInvalid {
-            field: format!("the ID token for {variable}"),
-            problem: "is missing".to_owned(),
-        })?;
-    let asked = Asked {
+    Ok(Asked {
         variable,
         name,
         version,
         vault,
         tenant_id: tenant_id.map(|id| id.as_str().to_owned()),
         client_id: client_id.map(|id| id.as_str().to_owned()),
-    };
-    Ok(Wanted {
-        asked,
-        file: secret.file.unwrap_or(true),
-        token,
     })
 }
 

@@ -146,11 +146,11 @@ fn wrong_files_have_their_statuses() {
         ),
         (
             "A: {azure_key_vault: {name: a}, server: {url: https://evil.test}}",
-            "A: server.url: \"https://evil.test\"",
+            "secrets.A.azure_key_vault.server.url \"https://evil.test\"",
         ),
         (
             "A: {azure_key_vault: {name: a}, server: {client_id: x}}",
-            "A: server.client_id: \"x\" is no GUID",
+            "secrets.A.azure_key_vault.server.client_id \"x\" is no GUID",
         ),
         ("A: {vault: {}}", "spec.yml"),
     ] {

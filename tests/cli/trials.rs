@@ -39,7 +39,7 @@ fn a_case_that_fails_is_a_line_with_what_was_said_instead() {
         format!(
             "{file}: production reads its password: no rule grants the secret root-password \
              (variable SECRET): rule \"shop production\" is for the secrets \"db-*\", not for \
-             root-password; rule by rule; rule \"shop production\" is for the secrets \"db-*\", \
+             root-password; rule by rule: rule \"shop production\" is for the secrets \"db-*\", \
              not for root-password; rule \"somebody else\" wants project_path to be \"rich/bank\", \
              and the token has \"acme/shop\"\n1 passed, 1 failed\n"
         )
