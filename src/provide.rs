@@ -179,7 +179,8 @@ impl<V: Vault> Provider<V> {
                 .authorise(&job.claims, job.asked())
                 .map_err(Error::PolicyDenied)?;
             if let Some(denied) = granted.would_deny() {
-                tracing::warn!(%denied, "policy.mode = \"audit\": granted what would be denied");
+                let detail = error::account(denied.account());
+                tracing::warn!(%denied, detail, "policy.mode = \"audit\": granted what would be denied");
             }
             for (wanted, granted) in job.wanted.iter().zip(granted.secrets) {
                 grants.push(self.grant(job, wanted, granted)?);
