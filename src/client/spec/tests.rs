@@ -360,3 +360,20 @@ fn a_file_outside_of_a_job_needs_none_of_its_variables() {
     let missing = Spec::in_file(place.path(), Arc::new(IdToken::new(String::new())));
     assert_eq!(missing.unwrap_err().exit(), 64);
 }
+
+/// What the README shows is a spec, and what it says of it is so.
+#[test]
+fn the_readmes_spec_is_one() {
+    let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
+    let readme = std::fs::read_to_string(readme).unwrap();
+    let block = readme.split("RUNNER_SECRETS: |\n").nth(1).unwrap();
+    let lines = block.lines().take_while(|line| line.starts_with("      "));
+    let request = request(&lines.collect::<Vec<_>>().join("\n"));
+    assert_eq!(request.secrets.len(), 2);
+    assert_eq!(asked(&request, "DB_PASSWORD").name, "db-password");
+    let key = asked(&request, "STRIPE_KEY");
+    assert_eq!(key.version, "00000000000000000000000000000012");
+    let server = key.server.as_ref().unwrap();
+    assert_eq!(server.url, "https://acme-prod.vault.azure.net");
+    assert_eq!(request.secrets["STRIPE_KEY"].file, Some(false));
+}
