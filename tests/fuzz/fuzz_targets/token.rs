@@ -11,14 +11,14 @@ use std::{
 
 use libfuzzer_sys::fuzz_target;
 use runner_secrets::{
-    config::{issuer::Issuer, rule},
+    config::{Config, issuer::Issuer},
     name::{SecretName, VariableName},
-    policy::{Asked, Defaults, Policy},
+    policy::{Asked, Policy},
     secret::IdToken,
     token::{self, KeySet},
 };
 
-const POLICY: &str = include_str!("../../../deploy/config/policy.toml");
+const SAMPLE: &str = include_str!("../../../deploy/config/config.toml");
 
 /// Nobody has the other half of this key: its modulus is no product of two primes that anybody
 /// chose.
@@ -29,8 +29,13 @@ static WORLD: LazyLock<(KeySet, Issuer, Policy)> = LazyLock::new(|| {
     let modulus = &modulus[..342];
     let keys =
         format!(r#"{{"keys":[{{"kty":"RSA","kid":"k","use":"sig","n":"{modulus}","e":"AQAB"}}]}}"#);
-    let (mut issuers, rules) = rule::parse(POLICY).expect("the sample policy is right");
-    let policy = Policy::new(rules, Defaults::default());
+    let Config {
+        mut issuers,
+        rules,
+        defaults,
+        ..
+    } = Config::parse(SAMPLE).expect("the sample configuration is right");
+    let policy = Policy::new(rules, defaults);
     let keys = KeySet::parse(keys.as_bytes()).expect("the key is usable");
     (keys, issuers.remove(0), policy)
 });
