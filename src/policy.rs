@@ -117,7 +117,7 @@ impl Policy {
     /// Takes the rules as they were read.
     #[must_use]
     pub fn new(rules: Rules, defaults: Defaults) -> Self {
-        let hash = hash::of(&rules);
+        let hash = hash::of(&rules, &defaults);
         let Rules {
             mode,
             refuse_expired,

@@ -1,15 +1,16 @@
-//! A name for what a policy says: the SHA-256 of its rules in one form. Records carry it, so that
+//! A name for what a policy says: the SHA-256 of its rules, and of what they default to, in one form. Records carry it, so that
 //! it can be shown later which rules a secret was granted under.
 
 use std::fmt::Write as _;
 
 use aws_lc_rs::digest;
 
+use super::Defaults;
 use crate::config::rule::{Rule, Rules};
 
 /// The hash in hexadecimal.
-pub(super) fn of(rules: &Rules) -> String {
-    let text = canonical(rules);
+pub(super) fn of(rules: &Rules, defaults: &Defaults) -> String {
+    let text = canonical(rules, defaults);
     let digest = digest::digest(&digest::SHA256, text.as_bytes());
     digest.as_ref().iter().fold(String::new(), |mut hex, byte| {
         // Writing to a string cannot fail.
@@ -19,10 +20,13 @@ pub(super) fn of(rules: &Rules) -> String {
 }
 
 /// One line a fact, texts with their length before them so that no two policies look alike.
-fn canonical(rules: &Rules) -> String {
+fn canonical(rules: &Rules, defaults: &Defaults) -> String {
     let mut text = String::from("runner-secrets policy 1\n");
     line(&mut text, "mode", [&rules.mode.to_string()]);
     flag(&mut text, "refuse_expired", rules.refuse_expired);
+    line(&mut text, "default vault", &defaults.vault);
+    line(&mut text, "default tenant_id", &defaults.tenant_id);
+    line(&mut text, "default client_id", &defaults.client_id);
     for rule in &rules.rules {
         write_rule(&mut text, rule);
     }

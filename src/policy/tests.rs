@@ -391,6 +391,12 @@ fn hash_follows_the_meaning_not_the_text() {
     ] {
         assert_ne!(one, hash(&other), "{other}");
     }
+    // Defaults can choose among a rule's vaults, and name the client.
+    let defaults = Defaults {
+        client_id: Some("c".into()),
+        ..Defaults::default()
+    };
+    assert_ne!(one, Policy::new(rules(TWO), defaults).hash());
 }
 
 /// A small world, so that rules and jobs meet often.
