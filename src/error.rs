@@ -48,6 +48,14 @@ pub enum Error {
     /// The files could not be written.
     #[error("the secrets could not be written to files; the operator's log has the cause")]
     FilesFailed(#[source] files::Error),
+    /// The caller asks for more than its share.
+    #[error("{problem}; try again in {} s", retry_after.as_secs().max(1))]
+    Overloaded {
+        /// What was too much.
+        problem: &'static str,
+        /// How long to wait.
+        retry_after: Duration,
+    },
     /// No rule grants it.
     #[error(transparent)]
     PolicyDenied(Denied),
@@ -171,6 +179,7 @@ impl Error {
             Self::RequestInvalid { .. } => Reason::RequestInvalid,
             Self::SecretDisabled { .. } => Reason::SecretDisabled,
             Self::SecretNotFound { .. } => Reason::SecretNotFound,
+            Self::Overloaded { .. } => Reason::Overloaded,
             Self::PolicyDenied(_) => Reason::PolicyDenied,
             Self::SecretExpired { .. } => Reason::SecretExpired,
             Self::Token { error, .. } => error.reason(),
@@ -197,6 +206,7 @@ impl Error {
             Self::Bug { .. }
             | Self::CallerDenied { .. }
             | Self::DeadlineExceeded { .. }
+            | Self::Overloaded { .. }
             | Self::RequestInvalid { .. }
             | Self::SecretExpired { .. }
             | Self::TokenInvalid { .. } => String::new(),
@@ -209,6 +219,7 @@ impl Error {
         // Long enough for a hiccup to pass; a service that says otherwise is believed.
         const USUAL: Duration = Duration::from_secs(5);
         match self {
+            Self::Overloaded { retry_after, .. } => Some(*retry_after),
             Self::UpstreamThrottled { retry_after, .. } => Some(retry_after.unwrap_or(USUAL)),
             Self::UpstreamUnavailable { .. } | Self::DeadlineExceeded { .. } => Some(USUAL),
             Self::Bug { .. }

@@ -66,6 +66,7 @@ impl<V: Vault> Provider<V> {
         let policy = self.policy();
         let mut explanations = Vec::new();
         for job in &jobs {
+            self.presented.explains(&job.claims, Instant::now())?;
             explanations.extend(policy.explain(&job.claims, job.asked()));
         }
         for Explanation {

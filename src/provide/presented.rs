@@ -5,10 +5,11 @@
 use std::{
     collections::HashMap,
     sync::{Mutex, PoisonError},
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use aws_lc_rs::digest;
+use tokio::time::Instant;
 
 use crate::{error::Error, token::Claims};
 
@@ -21,10 +22,18 @@ struct First {
     uid: u32,
     until: SystemTime,
     times: u64,
+    explained: Explained,
+}
+
+/// How often a token asked for an explanation since its minute began.
+#[derive(Debug)]
+struct Explained {
+    since: Instant,
+    times: u32,
 }
 
 impl Presented {
-    // A busy host has some thousand jobs in the longest life of a token; an entry has 64 bytes.
+    // A busy host has some thousand jobs in the longest life of a token; an entry has 100 bytes.
     const MOST: usize = 100_000;
 
     /// Takes note that `uid` presented a verified token. Another user's is refused.
@@ -38,6 +47,10 @@ impl Presented {
             uid,
             until: claims.expires_at,
             times: 0,
+            explained: Explained {
+                since: Instant::now(),
+                times: 0,
+            },
         });
         if first.uid != uid {
             let problem = "another user of this host presented the same ID token before";
@@ -45,12 +58,39 @@ impl Presented {
         }
         first.times += 1;
         if first.times > 1 {
-            tracing::debug!(
+            tracing::info!(
                 times = first.times,
                 job_id = claims.job_id,
                 "a token is used again"
             );
         }
+        Ok(())
+    }
+
+    /// Takes note that a token, presented before, asks for an explanation; not too often.
+    pub(super) fn explains(&self, claims: &Claims, now: Instant) -> Result<(), Error> {
+        // Somebody who mends a spec asks a few times; whoever searches for names of secrets asks
+        // thousands of times.
+        const MOST: u32 = 30;
+        const MINUTE: Duration = Duration::from_secs(60);
+        let mut tokens = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(first) = tokens.get_mut(&identity(claims)) else {
+            return Ok(());
+        };
+        let explained = &mut first.explained;
+        let passed = now.saturating_duration_since(explained.since);
+        if passed >= MINUTE {
+            *explained = Explained {
+                since: now,
+                times: 0,
+            };
+        } else if explained.times >= MOST {
+            return Err(Error::Overloaded {
+                problem: "this ID token asked for an explanation 30 times within a minute",
+                retry_after: MINUTE.saturating_sub(passed),
+            });
+        }
+        explained.times += 1;
         Ok(())
     }
 }
@@ -88,6 +128,8 @@ fn identity(claims: &Claims) -> [u8; digest::SHA256_OUTPUT_LEN] {
 #[cfg(test)]
 mod tests {
     use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+    use tokio::time::Instant;
 
     use super::Presented;
     use crate::token::Claims;
@@ -131,5 +173,21 @@ mod tests {
                 .by(2, &claims("late", most * 3), at(most * 2))
                 .is_err()
         );
+    }
+
+    #[test]
+    fn a_token_is_explained_thirty_times_a_minute() {
+        let presented = Presented::default();
+        let start = Instant::now();
+        let (one, other) = (claims("a", 10), claims("b", 10));
+        presented.by(1, &one, at(1)).unwrap();
+        presented.by(1, &other, at(1)).unwrap();
+        for _ in 0..30 {
+            assert!(presented.explains(&one, start).is_ok());
+        }
+        assert!(presented.explains(&one, start).is_err());
+        assert!(presented.explains(&other, start).is_ok());
+        let later = start + Duration::from_secs(61);
+        assert!(presented.explains(&one, later).is_ok());
     }
 }

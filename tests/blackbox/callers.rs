@@ -101,7 +101,7 @@ async fn users_that_may_call_are_served() {
 
 #[tokio::test]
 async fn the_same_user_may_use_a_token_again_and_that_is_on_record() {
-    let mut stage = Stage::loud("info,runner_secrets=debug", |config| config).await;
+    let mut stage = Stage::new().await;
     let caller = stage.caller().await;
     let token = stage.token();
     let request = ask(&token).value("A", "db-password");

@@ -177,3 +177,21 @@ async fn explain_asks_nobody_even_when_nobody_could_answer() {
     assert!(verdicts["A"].granted, "policy knows nothing of what exists");
     assert!(stage.sent().is_empty());
 }
+
+/// A job's spec is mended in a few tries; more is a search for what there is.
+#[tokio::test]
+async fn a_token_is_not_explained_without_end() {
+    let stage = Stage::new().await;
+    let caller = stage.caller().await;
+    let request = ask(&stage.token()).file("A", "db-password");
+    for _ in 0..30 {
+        caller.explain(request.clone()).await.unwrap();
+    }
+    let refusal = caller.explain(request.clone()).await.unwrap_err();
+    assert_eq!(refusal.reason, Reason::Overloaded, "{refusal:?}");
+    assert!(refusal.retry.is_some(), "{refusal:?}");
+    // Another job is not hindered, nor is this one kept from its secrets.
+    let other = ask(&stage.token()).file("A", "db-password");
+    caller.explain(other).await.unwrap();
+    caller.bytes(request).await;
+}

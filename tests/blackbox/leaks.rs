@@ -35,7 +35,7 @@ const CANARY: &str = "Canary4711ValueOfTheSecret";
 const NOT_YET: [Reason; 1] = [Reason::AuditFailed];
 
 /// What nothing from outside brings about.
-const NEVER: [Reason; 2] = [Reason::Overloaded, Reason::Bug];
+const NEVER: [Reason; 1] = [Reason::Bug];
 
 type Outcome<'a> = Pin<Box<dyn Future<Output = Refusal> + 'a>>;
 type Scenario = (Reason, for<'a> fn(&'a Stage, &'a Caller) -> Outcome<'a>);
@@ -83,6 +83,15 @@ const SCENARIOS: &[Scenario] = &[
         Box::pin(async {
             let project = json!({"project_path": "acme/other"});
             caller.refused(wanted(&stage.token_but(project))).await
+        })
+    }),
+    (Reason::Overloaded, |stage, caller| {
+        Box::pin(async {
+            let request = wanted(&stage.token());
+            for _ in 0..30 {
+                caller.explain(request.clone()).await.unwrap();
+            }
+            caller.explain(request).await.unwrap_err()
         })
     }),
     (Reason::KeysUnavailable, |stage, caller| {
