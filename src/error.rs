@@ -49,7 +49,7 @@ pub enum Error {
     #[error("the secrets could not be written to files; the operator's log has the cause")]
     FilesFailed(#[source] files::Error),
     /// The caller asks for more than its share.
-    #[error("{problem}; try again in {} s", retry_after.as_secs().max(1))]
+    #[error("{problem}")]
     Overloaded {
         /// What was too much.
         problem: &'static str,
