@@ -39,6 +39,8 @@
 )]
 
 #[cfg(feature = "daemon")]
+pub mod audit;
+#[cfg(feature = "daemon")]
 pub mod azure;
 pub mod client;
 #[cfg(feature = "daemon")]

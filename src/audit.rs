@@ -1,0 +1,5 @@
+//! The audit trail: who read what, on record before anything is released, in a form that shows
+//! when something was altered or is missing.
+
+pub mod chain;
+pub mod event;
