@@ -308,6 +308,6 @@ pub struct Pruned {
     /// Its name.
     pub file: String,
     /// Its last record; absent where it could not be read.
-    #[serde(flatten, skip_serializing_if = "Option::is_none")]
-    pub head: Option<Head>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last: Option<Head>,
 }
