@@ -4,3 +4,5 @@
 pub mod chain;
 pub mod event;
 pub mod key;
+pub mod trail;
+pub mod verify;

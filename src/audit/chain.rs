@@ -78,6 +78,12 @@ impl Digest {
         Self(hash)
     }
 
+    /// The 32 bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
     /// From 64 lower-case hexadecimal digits.
     #[must_use]
     pub fn parse(hex: &str) -> Option<Self> {
@@ -169,6 +175,14 @@ impl<'a> Line<'a> {
         }
     }
 
+    /// The number that a line says it has, whether or not its hash is right.
+    #[must_use]
+    pub fn claimed(bytes: &'a [u8]) -> Option<u64> {
+        let text = str::from_utf8(bytes).ok()?;
+        let (signed, hash) = split(text)?;
+        Self::read(text, signed, hash).map(|line| line.seq)
+    }
+
     fn read(text: &'a str, rest: &'a str, hash: Digest) -> Option<Self> {
         let (seq, rest) = rest
             .strip_prefix(r#"{"seq":"#)?
@@ -194,6 +208,15 @@ impl<'a> Line<'a> {
         Head {
             seq: self.seq,
             hash: self.hash,
+        }
+    }
+
+    /// The head that it was written after.
+    #[must_use]
+    pub fn before(&self) -> Head {
+        Head {
+            seq: self.seq.saturating_sub(1),
+            hash: self.prev,
         }
     }
 

@@ -1,0 +1,10 @@
+//! The `audit` commands, on trails that the tests write themselves: the form of a line is in
+//! `audit/trail.rs` a second time, apart from the product's code.
+
+mod arguments;
+mod files;
+mod kept;
+mod lines;
+mod signed;
+mod torn;
+mod trail;

@@ -1,0 +1,53 @@
+//! The arguments of the `audit` commands.
+
+use serde_json::Value;
+
+use super::trail::{Auditor, three};
+use crate::operator::run;
+
+#[test]
+fn wrong_arguments_end_with_64() {
+    for (arguments, says) in [
+        (
+            &["audit", "bogus"][..],
+            "there is no command \"audit bogus\"",
+        ),
+        (
+            &["audit", "verify", "f", "--bogus"],
+            "invalid option '--bogus'",
+        ),
+        (
+            &["audit", "verify", "f", "--head", "5"],
+            "SEQ:HASH was expected, not \"5\"",
+        ),
+        (
+            &["audit", "verify", "f", "--head", "5:xyz"],
+            "SEQ:HASH was expected",
+        ),
+    ] {
+        let ran = run("/nonexistent".as_ref(), arguments);
+        assert_eq!((ran.status, ran.stdout.as_str()), (64, ""), "{arguments:?}");
+        assert!(ran.stderr.contains(says), "{}", ran.stderr);
+    }
+}
+
+#[test]
+fn programs_get_the_report_as_json() {
+    let (chain, mut files) = three();
+    files[1].lines.remove(2);
+    let ran = Auditor::with(&files).run(&["verify", "--json"]);
+    assert_eq!((ran.status, ran.stderr.as_str()), (1, ""));
+    let report: Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!(report["intact"], false);
+    assert_eq!(report["records"], 17);
+    assert_eq!(report["first"], 1);
+    assert_eq!(report["head"]["hash"], chain.prev.as_str());
+    let damages = report["damages"].as_array().unwrap();
+    assert_eq!(damages.len(), 1);
+    assert_eq!(damages[0]["kind"], "missing");
+    assert_eq!(damages[0]["line"], 3);
+    assert_eq!(
+        damages[0]["message"],
+        "record 9 is missing before this line"
+    );
+}
