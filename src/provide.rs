@@ -56,7 +56,8 @@ impl<V: Vault> Provider<V> {
         let jobs = self.identify(call).await?;
         let grants = self.authorise(call, &jobs)?;
         let place = self.place(call, &jobs)?;
-        let fetched = self.vault.fetch(&grants, call.deadline).await?;
+        let access = self.vault.exchange(&grants, call.deadline).await?;
+        let fetched = self.vault.fetch(&grants, access, call.deadline).await?;
         self.hand_over(place, &grants, fetched)
     }
 

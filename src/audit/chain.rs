@@ -170,7 +170,9 @@ impl<'a> Line<'a> {
     }
 
     fn read(text: &'a str, rest: &'a str, hash: Digest) -> Option<Self> {
-        let (seq, rest) = rest.strip_prefix(r#"{"seq":"#)?.split_once(r#","prev":""#)?;
+        let (seq, rest) = rest
+            .strip_prefix(r#"{"seq":"#)?
+            .split_once(r#","prev":""#)?;
         let (prev, rest) = rest.split_once(r#"","time":""#)?;
         let (time, rest) = rest.split_once(r#"","instance":""#)?;
         let (instance, rest) = rest.split_once(r#"","event":""#)?;
@@ -293,7 +295,10 @@ mod tests {
             )
         );
         assert_eq!(rest, format!("{}\"}}\n", Digest::of(sealed.as_bytes())));
-        assert_eq!(head.to_string(), format!("1:{}", Digest::of(sealed.as_bytes())));
+        assert_eq!(
+            head.to_string(),
+            format!("1:{}", Digest::of(sealed.as_bytes()))
+        );
     }
 
     #[test]
