@@ -2,4 +2,7 @@
 //! when something was altered or is missing.
 
 pub mod chain;
+pub mod clock;
 pub mod event;
+pub mod log;
+pub mod sink;
