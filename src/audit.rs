@@ -2,7 +2,10 @@
 //! when something was altered or is missing.
 
 pub mod chain;
+pub mod clock;
 pub mod event;
 pub mod key;
+pub mod log;
+pub mod sink;
 pub mod trail;
 pub mod verify;

@@ -14,6 +14,7 @@ use std::{collections::HashMap, fmt, hash::Hash, path::PathBuf, sync::Arc};
 
 use azure_core::{
     cloud::{CloudConfiguration, CustomConfiguration},
+    credentials::AccessToken,
     http::{ClientOptions, RetryOptions, Transport, UserAgentOptions},
 };
 use futures_util::future::try_join_all;
@@ -96,9 +97,24 @@ impl Azure {
     }
 }
 
+/// Access tokens, by what they were bought with and for.
+#[derive(Debug)]
+pub struct Access(HashMap<Purchase, AccessToken>);
+
 impl Vault for Azure {
-    async fn fetch(&self, grants: &[Grant], deadline: Instant) -> Result<Vec<Fetched>, Error> {
-        let tokens = once(grants, Purchase::of, |grant| self.exchange(grant, deadline)).await?;
+    type Access = Access;
+
+    async fn exchange(&self, grants: &[Grant], deadline: Instant) -> Result<Access, Error> {
+        let exchanged = once(grants, Purchase::of, |grant| self.buy(grant, deadline));
+        exchanged.await.map(Access)
+    }
+
+    async fn fetch(
+        &self,
+        grants: &[Grant],
+        Access(tokens): Access,
+        deadline: Instant,
+    ) -> Result<Vec<Fetched>, Error> {
         let secrets = once(grants, Read::of, |grant| {
             let token = tokens.get(&Purchase::of(grant)).cloned();
             async move {

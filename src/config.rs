@@ -1,6 +1,7 @@
 //! The checked configuration: what the TOML says, with every value converted and every mistake
 //! reported at once. Holds paths of secrets at most, never a secret, so that it can be logged.
 
+pub mod audit;
 mod check;
 mod effective;
 pub mod issuer;
@@ -14,8 +15,8 @@ use std::{
     time::Duration,
 };
 
-pub use self::raw::Problem;
 use self::raw::Problems;
+pub use self::{audit::Audit, raw::Problem};
 use self::{issuer::Issuer, rule::Rules};
 use crate::{azure, policy};
 
@@ -34,6 +35,8 @@ pub struct Config {
     pub issuers: Vec<Issuer>,
     /// `[policy]` and `[[rule]]`
     pub rules: Rules,
+    /// `[audit]`
+    pub audit: Audit,
     /// `[limits]`
     pub limits: Limits,
     /// `[log]`

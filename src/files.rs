@@ -80,11 +80,7 @@ impl Base {
         owner: Option<u32>,
         values: impl Iterator<Item = (&'a VariableName, &'a SecretValue)>,
     ) -> Result<Files, Error> {
-        let name = random_name().map_err(|source| Error {
-            action: "name a directory in",
-            path: self.path.clone(),
-            source,
-        })?;
+        let name = self.random_name()?;
         // Readers know only the final name, so they see no file or the whole file.
         let staged = format!(".{name}");
         rustix::fs::mkdirat(&self.directory, &staged, Mode::RWXU)
@@ -110,6 +106,15 @@ impl Base {
         .map_err(failed("rename a directory in", &self.path))?;
         files.name = name;
         Ok(files)
+    }
+
+    /// 16 random bytes in hexadecimal.
+    fn random_name(&self) -> Result<String, Error> {
+        random_name().map_err(|source| Error {
+            action: "find a random name in",
+            path: self.path.clone(),
+            source,
+        })
     }
 
     /// Deletes a directory that [`Files::keep`] named, with whatever the job put there since. One

@@ -56,7 +56,8 @@ impl<V: Vault> Provider<V> {
         let jobs = self.identify(call).await?;
         let grants = self.authorise(call, &jobs)?;
         let place = self.place(call, &jobs)?;
-        let fetched = self.vault.fetch(&grants, call.deadline).await?;
+        let access = self.vault.exchange(&grants, call.deadline).await?;
+        let fetched = self.vault.fetch(&grants, access, call.deadline).await?;
         self.hand_over(place, &grants, fetched)
     }
 
@@ -239,8 +240,9 @@ impl<V: Vault> Provider<V> {
         let token_left = claims.expires_at.duration_since(SystemTime::now());
         let left = token_left.unwrap_or_default().min(place.max_ttl);
         let terms = Terms {
+            request_id: call.request_id.clone(),
             holder: holder(claims, call.uid),
-            until: Instant::now() + left,
+            left,
             owner: place.owner(call)?,
         };
         Ok(Some((place, terms)))
@@ -282,22 +284,13 @@ impl<V: Vault> Provider<V> {
                 Content::Value(value) if variable.file => Some((name, value.as_ref())),
                 _ => None,
             });
-        let files = place
-            .base
-            .materialise(place.mode, Some(terms.holder.uid), values)
-            .map_err(Error::FilesFailed)?;
+        let granted = self.leases.grant(&place.base, place.mode, values, terms)?;
         for (name, variable) in variables.iter_mut().filter(|(_, variable)| variable.file) {
-            variable.content = Content::Path(files.path(name));
+            variable.content = Content::Path(granted.path(name));
         }
-        let left = terms.until.saturating_duration_since(Instant::now());
-        let id = self
-            .leases
-            .grant(files, terms)
-            .map_err(Error::FilesFailed)?;
-        Ok(Lease {
-            id,
-            until: SystemTime::now() + left,
-        })
+        let until = SystemTime::now() + granted.left();
+        let id = granted.keep();
+        Ok(Lease { id, until })
     }
 }
 

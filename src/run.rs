@@ -26,7 +26,10 @@ use tonic_reflection::server::v1::{ServerReflection, ServerReflectionServer};
 use crate::{
     azure::{self, Azure},
     config::{Config, Delivery},
-    files::{self, Base},
+    files::{
+        self, Base,
+        lease::{Ended, Leases},
+    },
     policy::Policy,
     provide::{Place, Provider, presented::Presented},
     service::{Door, Front, MOST_DECODED},
@@ -107,7 +110,7 @@ impl Daemon {
             cloud: config.azure.cloud.clone(),
             vault,
             files,
-            leases: Arc::default(),
+            leases: Arc::new(Leases::new(ended)),
         };
         Ok(Self {
             sockets: socket::open(&config.listeners)?,
@@ -187,6 +190,25 @@ impl Policies {
         );
         self.0.set_policy(new);
     }
+}
+
+/// Puts the end of a lease on record.
+fn ended(ended: Ended) {
+    let Ended {
+        lease,
+        request_id,
+        holder,
+        end,
+    } = ended;
+    tracing::info!(
+        lease,
+        request_id,
+        uid = holder.uid,
+        project_id = holder.project_id,
+        job_id = holder.job_id,
+        end = end.name(),
+        "a lease ended"
+    );
 }
 
 fn policy(config: &Config) -> Policy {

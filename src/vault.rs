@@ -1,5 +1,5 @@
-//! The port between the pipeline and a backend: what policy granted, and what comes back. A backend gets grants and nothing else, so that nothing reaches the network before
-//! policy allowed it.
+//! The port between the pipeline and a backend: what policy granted, and what comes back. A backend
+//! gets grants and nothing else, so that nothing reaches the network before policy allowed it.
 
 mod origin;
 
@@ -47,11 +47,22 @@ pub struct Fetched {
 
 /// A backend.
 pub trait Vault: Send + Sync + 'static {
-    /// Reads all of `grants`, in their order, or fails with the first error. Done, one way or the
+    /// What ID tokens were exchanged for: everything that reading takes, and nothing of a secret.
+    type Access: Send;
+
+    /// Exchanges the ID tokens of all `grants`, or fails with the first error. Done, one way or the
     /// other, at `deadline`. Dropping the future ends every request that it made.
+    fn exchange(
+        &self,
+        grants: &[Grant],
+        deadline: Instant,
+    ) -> impl Future<Output = Result<Self::Access, Error>> + Send;
+
+    /// Reads all of `grants`, in their order, or fails with the first error; otherwise the same.
     fn fetch(
         &self,
         grants: &[Grant],
+        access: Self::Access,
         deadline: Instant,
     ) -> impl Future<Output = Result<Vec<Fetched>, Error>> + Send;
 }

@@ -65,6 +65,9 @@ pub enum Broken {
     Hash,
 }
 
+/// The form of trails that this program writes and knows, as headers name it.
+pub const VERSION: u32 = 1;
+
 /// The longest line. A thousand secrets fill a megabyte; a reader must not need more memory
 /// because somebody left a line end out.
 pub const LONGEST: usize = 16 * 1024 * 1024;

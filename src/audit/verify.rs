@@ -36,9 +36,6 @@ mod tests;
 pub use damage::{Damage, Kind, Span};
 pub use report::{Checkpoints, Report};
 
-/// The form of trails that this program writes and knows.
-pub const VERSION: u32 = 1;
-
 /// What a trail is held against.
 #[derive(Debug, Default)]
 pub struct Options {

@@ -102,11 +102,7 @@ const MARGIN: Duration = Duration::from_secs(60);
 
 impl Azure {
     /// The access token for `grant`: one that this ID token bought before, or a new one.
-    pub(super) async fn exchange(
-        &self,
-        grant: &Grant,
-        deadline: Instant,
-    ) -> Result<AccessToken, Error> {
+    pub(super) async fn buy(&self, grant: &Grant, deadline: Instant) -> Result<AccessToken, Error> {
         let now = SystemTime::now();
         if grant.token_expires <= now {
             let ago = now.duration_since(grant.token_expires).unwrap_or_default();
@@ -130,13 +126,13 @@ impl Azure {
         {
             return Ok(token.clone());
         }
-        let bought = retry::until(deadline, Service::Entra, || self.buy(grant)).await?;
+        let bought = retry::until(deadline, Service::Entra, || self.buy_once(grant)).await?;
         *held = Some(bought.clone());
         Ok(bought)
     }
 
     /// One token request.
-    async fn buy(&self, grant: &Grant) -> Result<AccessToken, Failure> {
+    async fn buy_once(&self, grant: &Grant) -> Result<AccessToken, Failure> {
         let wire = Wire::new(&self.http);
         let options = ClientAssertionCredentialOptions {
             client_options: self.options(&wire),

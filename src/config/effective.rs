@@ -2,7 +2,7 @@
 
 use url::Url;
 
-use super::{Config, Files, Limits, issuer::KeySource};
+use super::{Config, Files, Limits, audit::Audit, issuer::KeySource};
 use crate::{azure, policy::Defaults, vault::Origin};
 
 impl Config {
@@ -37,6 +37,7 @@ impl Config {
         }
         let (rules, mode) = (self.rules.rules.len(), self.rules.mode);
         tracing::info!(rules, %mode, refuse_expired = self.rules.refuse_expired, "configured: policy");
+        self.audit.log();
         self.limits.log();
     }
 }
@@ -50,6 +51,26 @@ impl Files {
             max_ttl = %humantime::format_duration(self.max_ttl),
             owner_grace = %humantime::format_duration(self.owner_grace),
             "configured: files"
+        );
+    }
+}
+
+impl Audit {
+    fn log(&self) {
+        let file = self.file.as_ref();
+        tracing::info!(
+            path = file.map(|file| file.path.display().to_string()),
+            rotate_size = file.map(|file| file.rotate_size),
+            keep = file.and_then(|file| file.keep),
+            keep_for = file.and_then(|file| file.keep_for).map(|age| humantime::format_duration(age).to_string()),
+            syslog = self.syslog.as_ref().map(|syslog| syslog.server.to_string()),
+            stdout = self.stdout,
+            durable = %self.durable,
+            signing_key = self.signing_key.as_ref().map(|key| key.display().to_string()),
+            checkpoint_interval = %humantime::format_duration(self.checkpoint_interval),
+            timeout = %humantime::format_duration(self.timeout),
+            user = %self.user,
+            "configured: audit"
         );
     }
 }

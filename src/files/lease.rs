@@ -1,16 +1,19 @@
 //! How long files live: until their job releases them, until their time is over, until some time
-//! after the process that owns them ended, or until the daemon stops; whichever comes first.
+//! after the process that owns them ended, or until the daemon stops; whichever comes first. Each
+//! end is reported, once, when the files are gone.
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    fmt,
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
 };
 
 use tokio::{sync::Notify, task::AbortHandle, time::Instant};
 
-use super::{Error, Files, owner::Owner, random_name};
-use crate::error;
+use super::{Base, Files, owner::Owner};
+use crate::{error, name::VariableName, secret::SecretValue};
 
 /// Who may end a lease: a process of the same user with a token of the same job.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,29 +28,85 @@ pub struct Holder {
     pub job_id: String,
 }
 
-/// The leases of a daemon. Dropping this deletes all their files.
-#[derive(Debug, Default)]
-pub struct Leases {
-    held: Mutex<HashMap<String, Lease>>,
-    changed: Notify,
-}
-
 /// How a lease may end.
 #[derive(Debug)]
 pub struct Terms {
+    /// The request that it was granted for.
+    pub request_id: String,
     /// Who may end it at any time.
     pub holder: Holder,
-    /// When it ends at the latest.
-    pub until: Instant,
+    /// How long it lasts at the most.
+    pub left: Duration,
     /// The process that it ends with, and how long after that.
     pub owner: Option<(Owner, Duration)>,
 }
 
+/// A lease that came to its end.
+#[derive(Clone, Debug)]
+pub struct Ended {
+    /// Its id.
+    pub lease: String,
+    /// The request that it was granted for.
+    pub request_id: String,
+    /// Whose it was.
+    pub holder: Holder,
+    /// Why it ended.
+    pub end: End,
+}
+
+/// What ends a lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// It was granted, and its request failed or was abandoned before the answer.
+    Abandoned,
+    /// Its time was over.
+    Expired,
+    /// The process that owned it had ended, and its grace was over.
+    OwnerEnded,
+    /// Its job gave it back.
+    Released,
+    /// The daemon stopped.
+    Stopped,
+    /// An earlier daemon left it behind.
+    Swept,
+}
+
+impl End {
+    /// What it is called on record.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Abandoned => "ABANDONED",
+            Self::Expired => "EXPIRED",
+            Self::OwnerEnded => "OWNER_ENDED",
+            Self::Released => "RELEASED",
+            Self::Stopped => "STOPPED",
+            Self::Swept => "SWEPT",
+        }
+    }
+}
+
+/// The leases of a daemon. Dropping this deletes all their files.
+pub struct Leases {
+    held: Mutex<HashMap<String, Lease>>,
+    changed: Notify,
+    ended: Box<dyn Fn(Ended) + Send + Sync>,
+}
+
+impl fmt::Debug for Leases {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Leases").finish_non_exhaustive()
+    }
+}
+
 #[derive(Debug)]
 struct Lease {
+    request_id: String,
     holder: Holder,
     until: Instant,
-    _files: Files,
+    /// Why it ends when its time is over.
+    end: End,
+    files: Files,
     _watch: Option<Watch>,
 }
 
@@ -61,32 +120,101 @@ impl Drop for Watch {
     }
 }
 
+/// A lease whose holder has not heard of it yet. Dropping this ends it, unless it is
+/// [kept](Self::keep).
+#[derive(Debug)]
+#[must_use = "the lease ends when this is dropped"]
+pub struct Granted {
+    leases: Weak<Leases>,
+    id: String,
+    directory: PathBuf,
+    until: Instant,
+}
+
+impl Granted {
+    /// What to release it by.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The file of a variable.
+    #[must_use]
+    pub fn path(&self, variable: &VariableName) -> PathBuf {
+        self.directory.join(variable.as_str())
+    }
+
+    /// How long it lasts at the most.
+    #[must_use]
+    pub fn left(&self) -> Duration {
+        self.until.saturating_duration_since(Instant::now())
+    }
+
+    /// Leaves the lease to its holder, who has to be told the id.
+    pub fn keep(mut self) -> String {
+        self.leases = Weak::new();
+        std::mem::take(&mut self.id)
+    }
+}
+
+impl Drop for Granted {
+    fn drop(&mut self) {
+        if let Some(leases) = self.leases.upgrade() {
+            let lease = leases.held().remove(&self.id);
+            leases.end(std::mem::take(&mut self.id), lease, End::Abandoned);
+        }
+    }
+}
+
 impl Leases {
-    /// Takes the files over and gives the lease's id.
-    pub fn grant(self: &Arc<Self>, files: Files, terms: Terms) -> Result<String, Error> {
-        let id = random_name().map_err(|source| Error {
-            action: "name a lease of",
-            path: files.directory(),
-            source,
-        })?;
+    /// No leases yet. `ended` hears of the end of each.
+    pub fn new(ended: impl Fn(Ended) + Send + Sync + 'static) -> Self {
+        Self {
+            held: Mutex::default(),
+            changed: Notify::new(),
+            ended: Box::new(ended),
+        }
+    }
+
+    /// Writes the values to files of mode `mode` below `base`, for the holder alone.
+    pub fn grant<'a>(
+        self: &Arc<Self>,
+        base: &Base,
+        mode: u32,
+        values: impl Iterator<Item = (&'a VariableName, &'a SecretValue)>,
+        terms: Terms,
+    ) -> Result<Granted, error::Error> {
+        let id = base.random_name().map_err(error::Error::FilesFailed)?;
+        let files = base
+            .materialise(mode, Some(terms.holder.uid), values)
+            .map_err(error::Error::FilesFailed)?;
+        let until = Instant::now() + terms.left;
+        let granted = Granted {
+            leases: Arc::downgrade(self),
+            id: id.clone(),
+            directory: files.directory(),
+            until,
+        };
         let watch = terms
             .owner
             .map(|(owner, grace)| self.watch(id.clone(), owner, grace));
         let lease = Lease {
+            request_id: terms.request_id,
             holder: terms.holder,
-            until: terms.until,
-            _files: files,
+            until,
+            end: End::Expired,
+            files,
             _watch: watch,
         };
-        self.held().insert(id.clone(), lease);
+        self.held().insert(id, lease);
         self.changed.notify_one();
-        Ok(id)
+        Ok(granted)
     }
 
     /// Deletes the files of a lease. Gives whether there were any; a lease of another job, or of
     /// another user, is refused.
     pub fn release(&self, id: &str, holder: &Holder) -> Result<bool, error::Error> {
-        let ended = {
+        let lease = {
             let mut held = self.held();
             match held.get(id) {
                 Some(lease) if lease.holder != *holder => {
@@ -97,17 +225,18 @@ impl Leases {
                 _ => held.remove(id),
             }
         };
-        Ok(ended.is_some())
+        let known = lease.is_some();
+        self.end(id.to_owned(), lease, End::Released);
+        Ok(known)
     }
 
     /// Deletes the files of leases whose time is over, for as long as it is polled.
     pub async fn expire(&self) {
         loop {
-            let ended = self.take_expired(Instant::now());
-            if !ended.is_empty() {
-                tracing::info!(leases = ended.len(), "leases expired");
+            for (id, lease) in self.take_expired(Instant::now()) {
+                let end = lease.end;
+                self.end(id, Some(lease), end);
             }
-            drop(ended);
             let next = self.held().values().map(|lease| lease.until).min();
             let changed = self.changed.notified();
             match next {
@@ -117,11 +246,11 @@ impl Leases {
         }
     }
 
-    /// Deletes all files.
+    /// Deletes all files, because the daemon stops.
     pub fn end_all(&self) {
-        let ended = std::mem::take(&mut *self.held());
-        if !ended.is_empty() {
-            tracing::info!(leases = ended.len(), "leases ended with the daemon");
+        let held = std::mem::take(&mut *self.held());
+        for (id, lease) in held {
+            self.end(id, Some(lease), End::Stopped);
         }
     }
 
@@ -134,19 +263,40 @@ impl Leases {
                 return;
             };
             let end = Instant::now() + grace;
-            if let Some(lease) = leases.held().get_mut(&id) {
-                lease.until = lease.until.min(end);
+            if let Some(lease) = leases.held().get_mut(&id)
+                && end < lease.until
+            {
+                lease.until = end;
+                lease.end = End::OwnerEnded;
             }
             leases.changed.notify_one();
         });
         Watch(watching.abort_handle())
     }
 
-    fn take_expired(&self, now: Instant) -> Vec<Lease> {
+    /// Deletes the files first, so that whoever hears of the end can rely on it.
+    fn end(&self, id: String, lease: Option<Lease>, end: End) {
+        let Some(Lease {
+            request_id,
+            holder,
+            files,
+            ..
+        }) = lease
+        else {
+            return;
+        };
+        drop(files);
+        (self.ended)(Ended {
+            lease: id,
+            request_id,
+            holder,
+            end,
+        });
+    }
+
+    fn take_expired(&self, now: Instant) -> Vec<(String, Lease)> {
         let mut held = self.held();
-        held.extract_if(|_, lease| lease.until <= now)
-            .map(|(_, lease)| lease)
-            .collect()
+        held.extract_if(|_, lease| lease.until <= now).collect()
     }
 
     fn held(&self) -> MutexGuard<'_, HashMap<String, Lease>> {
@@ -155,110 +305,4 @@ impl Leases {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::{
-        fs,
-        path::Path,
-        process::{Command, Stdio},
-        sync::Arc,
-        time::Duration,
-    };
-
-    use tokio::time::Instant;
-
-    use super::{Holder, Leases, Terms};
-    use crate::files::{Base, Files, owner::Owner};
-
-    fn holder(uid: u32, job_id: &str) -> Holder {
-        Holder {
-            uid,
-            issuer: "https://gitlab.example.com".into(),
-            project_id: "1".into(),
-            job_id: job_id.into(),
-        }
-    }
-
-    fn terms(until: Instant) -> Terms {
-        Terms {
-            holder: holder(1, "7"),
-            until,
-            owner: None,
-        }
-    }
-
-    fn files(place: &Path) -> Files {
-        let base = Base::open(place).unwrap();
-        base.materialise(0o400, None, std::iter::empty()).unwrap()
-    }
-
-    fn count(place: &Path) -> usize {
-        fs::read_dir(place).unwrap().count()
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_lease_ends_by_release_of_its_owner_only() {
-        let place = tempfile::tempdir().unwrap();
-        let leases = Arc::new(Leases::default());
-        let until = Instant::now() + Duration::from_secs(60);
-        let id = leases.grant(files(place.path()), terms(until)).unwrap();
-        assert!(leases.release(&id, &holder(1, "8")).is_err());
-        assert!(leases.release(&id, &holder(2, "7")).is_err());
-        assert_eq!(count(place.path()), 1);
-        assert!(leases.release(&id, &holder(1, "7")).unwrap());
-        assert_eq!(count(place.path()), 0);
-        assert!(!leases.release(&id, &holder(1, "7")).unwrap());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn leases_end_when_their_time_is_over_and_not_before() {
-        let place = tempfile::tempdir().unwrap();
-        let leases = Arc::new(Leases::default());
-        let start = Instant::now();
-        for seconds in [30, 10] {
-            let until = start + Duration::from_secs(seconds);
-            leases.grant(files(place.path()), terms(until)).unwrap();
-        }
-        for (seconds, left) in [(9, 2), (11, 1), (29, 1), (31, 0)] {
-            let now = start + Duration::from_secs(seconds);
-            let _ = tokio::time::timeout_at(now, leases.expire()).await;
-            assert_eq!(count(place.path()), left, "after {seconds} s");
-        }
-    }
-
-    #[test]
-    fn the_end_of_the_daemon_ends_all_leases() {
-        let place = tempfile::tempdir().unwrap();
-        let leases = Arc::new(Leases::default());
-        let until = Instant::now() + Duration::from_secs(60);
-        leases.grant(files(place.path()), terms(until)).unwrap();
-        leases.end_all();
-        assert_eq!(count(place.path()), 0);
-    }
-
-    #[tokio::test]
-    async fn a_lease_ends_with_its_owner() {
-        let place = tempfile::tempdir().unwrap();
-        let leases = Arc::new(Leases::default());
-        let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
-        let pid = i32::try_from(child.id()).unwrap();
-        let owner = Owner::of(pid, pid, rustix::process::geteuid().as_raw()).unwrap();
-        let until = Instant::now() + Duration::from_secs(600);
-        let terms = Terms {
-            owner: Some((owner, Duration::ZERO)),
-            ..terms(until)
-        };
-        leases.grant(files(place.path()), terms).unwrap();
-        assert_eq!(count(place.path()), 1);
-        drop(child.stdin.take());
-        child.wait().unwrap();
-        let gone = async {
-            while count(place.path()) > 0 {
-                tokio::task::yield_now().await;
-            }
-        };
-        tokio::select! {
-            () = leases.expire() => {}
-            gone = tokio::time::timeout(Duration::from_secs(30), gone) => gone.unwrap(),
-        }
-    }
-}
+mod tests;

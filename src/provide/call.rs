@@ -14,6 +14,8 @@ use crate::{
 /// A request, checked for shape.
 #[derive(Debug)]
 pub struct Call {
+    /// The daemon's name for the request.
+    pub request_id: String,
     /// The user of the calling process.
     pub uid: u32,
     /// The calling process, where the system tells it.

@@ -42,6 +42,7 @@ pub(super) fn call<V>(
     let wanted = wanted
         .map(|(name, secret)| wanted_secret(&front.provider.cloud, &mut tokens, &name, secret));
     Ok(Call {
+        request_id: arrival.request_id.clone(),
         uid: arrival.caller.uid,
         pid: arrival.caller.pid,
         owner_pid: (request.owner_pid != 0).then_some(request.owner_pid),

@@ -15,9 +15,8 @@ use crate::audit::chain::{Digest, Head, Line};
 pub(super) struct Order {
     /// What the first record was written after, where that is known.
     begin: Option<Head>,
-    /// The last record that is in place, and the one before.
+    /// The last record that is in place.
     last: Option<Head>,
-    previous: Option<Head>,
     island: Option<Island>,
     /// Islands that may have their place further on.
     aside: Vec<Island>,
@@ -84,16 +83,6 @@ impl Order {
         findings
     }
 
-    /// Takes the last record back; whether `line` was written in its place.
-    pub(super) fn withdraw(&mut self, line: &Line<'_>) -> bool {
-        let is = self.island.is_none() && self.previous.is_some_and(|last| follows(last, line));
-        if is {
-            self.last = self.previous.take();
-            self.recent.pop_back();
-        }
-        is
-    }
-
     /// What is left to say at the end of the file.
     pub(super) fn finish(&mut self) -> Vec<Finding> {
         let mut findings = Vec::new();
@@ -111,7 +100,7 @@ impl Order {
             self.recent.pop_front();
         }
         self.recent.push_back(head);
-        self.previous = self.last.replace(head);
+        self.last = Some(head);
         let fits = |island: &Island| island.prev == head.hash && island.first.seq == head.seq + 1;
         if let Some(index) = self.aside.iter().position(fits) {
             let island = self.aside.swap_remove(index);

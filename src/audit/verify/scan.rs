@@ -36,8 +36,6 @@ struct Scan<'a> {
     /// The lines that are no records since the last one that is, and what is wrong with them.
     fragment: Fragment,
     broken: Vec<Finding>,
-    /// The record before, in case that its line end was lost.
-    before: Vec<u8>,
 }
 
 impl<'a> Scan<'a> {
@@ -53,7 +51,6 @@ impl<'a> Scan<'a> {
             number: 0,
             fragment: Fragment::default(),
             broken: Vec::new(),
-            before: Vec::new(),
         }
     }
 
@@ -66,10 +63,7 @@ impl<'a> Scan<'a> {
             self.summary.bytes += bytes;
             read.fetch_add(bytes, Ordering::Relaxed);
             match (end, Line::parse(&text)) {
-                (End::Line, Ok(line)) => {
-                    self.record(&line);
-                    std::mem::swap(&mut text, &mut self.before);
-                }
+                (End::Line | End::File, Ok(line)) => self.record(&line),
                 (End::Line, Err(Broken::Hash)) => {
                     let seq = Line::claimed(&text);
                     let kind = seq.map_or(Kind::NoRecord, |seq| Kind::Altered { seq });
@@ -91,8 +85,8 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// Bytes without a line end. What a machine leaves when it stops is the beginning of a line; a
-    /// whole line and something else in place of its end is not.
+    /// Bytes without a line end. What a machine leaves when it stops is the beginning of a line, or
+    /// all of it; a whole line and something else in place of its end is not.
     fn tail(&mut self, text: &[u8]) {
         self.summary.tail = text.len() as u64;
         if let Some((_, line)) = text.split_last()
@@ -148,14 +142,6 @@ impl<'a> Scan<'a> {
             let last = self.number.saturating_sub(1);
             let lines = (self.number.saturating_sub(fragment.lines()), last);
             self.report(vec![(lines, Kind::Fragment { bytes })]);
-            return 0;
-        }
-        let mut before = Fragment::default();
-        before.add(&self.before);
-        if fragment.lines() == 0 && before.is(&torn) && self.order.withdraw(line) {
-            self.summary.records -= 1;
-            let note = format!("{at}: the record above had no line end, and does not count");
-            self.summary.notes.add(note);
             return 0;
         }
         self.report_broken(fragment.lines());

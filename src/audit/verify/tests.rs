@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use super::{Kept, Options, Report, verify};
 use crate::audit::{
-    chain::{Head, Stamp},
+    chain::{Head, Stamp, VERSION},
     event::{Checkpoint, Clock, Event, Header, Predecessor, Start},
 };
 
@@ -32,7 +32,7 @@ fn trail() -> ([Vec<u8>; FILES], Head) {
     let mut predecessor = None;
     let files = std::array::from_fn(|_| {
         let header = Event::Header(Header {
-            version: super::VERSION,
+            version: VERSION,
             host: "build-1".to_owned(),
             predecessor: predecessor.take(),
         });

@@ -4,12 +4,9 @@ use serde::de::DeserializeOwned;
 
 use super::{Kind, Scan};
 use crate::audit::{
-    chain::{Head, Line},
+    chain::{Head, Line, VERSION},
     event::{Checkpoint, Header, Pruned, Recovered},
-    verify::{
-        VERSION,
-        summary::{MOST_KEYS, MOST_NOTES},
-    },
+    verify::summary::{MOST_KEYS, MOST_NOTES},
 };
 
 impl Scan<'_> {
