@@ -97,7 +97,8 @@ pub struct Clock {
 pub struct Policy {
     /// Whether it is meant.
     pub mode: String,
-    /// Its hash, which is the name of the file with its text.
+    /// Its hash, which is the name of the file with its text. The line has a `hash` of its own.
+    #[serde(rename = "policy_hash")]
     pub hash: String,
     /// How many rules it has.
     pub rules: usize,
