@@ -3,9 +3,13 @@
 
 pub mod chain;
 pub mod clock;
+#[cfg(test)]
+mod documented;
 pub mod event;
+pub mod export;
 pub mod key;
 pub mod log;
+pub mod query;
 pub mod sink;
 pub mod trail;
 pub mod verify;

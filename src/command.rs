@@ -11,7 +11,7 @@ use std::{
 use runner_secrets_proto::Reason;
 
 use crate::{
-    audit::key,
+    audit::{export, key},
     client,
     config::{self, Config},
     policy::Policy,
@@ -31,7 +31,7 @@ mod table;
 mod tests;
 
 pub use arguments::{Form, policy};
-pub use audit::{Audit, Verify, audit};
+pub use audit::{Audit, Export, Query, Verify, audit};
 
 /// What to do.
 #[derive(Debug, PartialEq, Eq)]
@@ -109,6 +109,8 @@ enum Error {
     Cases(Vec<String>),
     #[error(transparent)]
     Config(#[from] config::Error),
+    #[error(transparent)]
+    Export(#[from] export::Error),
     #[error("{}: {problem}", path.display())]
     Kept { path: PathBuf, problem: String },
     #[error(transparent)]
@@ -131,6 +133,7 @@ impl Error {
             }
             Self::Cases(_) | Self::Config(_) => Reason::ConfigInvalid.exit(),
             Self::NoToken { .. } => Reason::TokenInvalid.exit(),
+            Self::Export(error) => audit::exit(error),
             Self::Output(_) => 1,
             Self::Spec(error) => error.exit(),
         }

@@ -31,6 +31,11 @@ Commands:
                 Run the cases of these files against the policy
   audit verify [--public-key FILE] [--head SEQ:HASH] [--from-checkpoint FILE] [--json] FILE...
                 Say whether these files of an audit trail are whole, and where they are not
+  audit query [--since T] [--until T] [--project P] [--vault V] [--secret S] [--user U]
+              [--reason R] [--request ID] [--csv | --json] FILE...
+                Say who read which secret, from which project and ref, and when
+  audit export [--since T] [--until T] [--public-key FILE] --output DIRECTORY FILE...
+                Pack a period of the trail with all that it takes to check it
 
 Options:
   --config FILE  The configuration [default: /etc/runner-secrets/config.toml]

@@ -14,7 +14,7 @@ use aws_lc_rs::digest;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// SHA-256 of something.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest([u8; digest::SHA256_OUTPUT_LEN]);
 
 /// The end of a chain: what a copy of it has to be compared with.
@@ -76,8 +76,15 @@ impl Digest {
     /// Of `bytes`.
     #[must_use]
     pub fn of(bytes: &[u8]) -> Self {
+        let mut context = digest::Context::new(&digest::SHA256);
+        context.update(bytes);
+        Self::finish(context)
+    }
+
+    /// Of all that a context was given, which has to be one for SHA-256.
+    pub(super) fn finish(context: digest::Context) -> Self {
         let mut hash = [0; digest::SHA256_OUTPUT_LEN];
-        hash.copy_from_slice(digest::digest(&digest::SHA256, bytes).as_ref());
+        hash.copy_from_slice(context.finish().as_ref());
         Self(hash)
     }
 

@@ -9,6 +9,7 @@ use std::{
     io::{self, BufRead as _, BufReader, Read as _},
     os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
+    time::SystemTime,
 };
 
 use aws_lc_rs::digest;
@@ -55,6 +56,31 @@ pub struct Found {
     pub unreadable: Vec<(PathBuf, Unreadable)>,
 }
 
+/// A stretch of time.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Period {
+    /// Its beginning, which belongs to it.
+    pub since: Option<SystemTime>,
+    /// Its end, which does not.
+    pub until: Option<SystemTime>,
+}
+
+impl Period {
+    /// Whether a record's time is in it. Times of one form compare as texts.
+    #[must_use]
+    pub fn has(&self, time: &str) -> bool {
+        self.reaches(time, time)
+    }
+
+    /// Whether any time between these two is in it.
+    #[must_use]
+    pub fn reaches(&self, first: &str, last: &str) -> bool {
+        let text = |time| humantime::format_rfc3339_micros(time).to_string();
+        self.since.is_none_or(|since| text(since).as_str() <= last)
+            && self.until.is_none_or(|until| first < text(until).as_str())
+    }
+}
+
 /// Looks for the files that `paths` name. A directory stands for its `*.jsonl`.
 #[must_use]
 pub fn find(paths: &[PathBuf]) -> Found {
@@ -81,12 +107,20 @@ fn members(path: &Path) -> io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(path)? {
         let file = entry?.path();
-        if file.extension() == Some(OsStr::new("jsonl")) {
+        if file.file_name().is_some_and(is_of_a_trail) {
             files.push(file);
         }
     }
     files.sort();
     Ok(files)
+}
+
+/// `*.jsonl`, and what logrotate makes of it: `audit.jsonl.1`, `audit.jsonl-20261121`.
+fn is_of_a_trail(name: &OsStr) -> bool {
+    let packed = [".gz", ".bz2", ".xz", ".zst"];
+    let name = name.to_string_lossy();
+    let (_, end) = name.rsplit_once(".jsonl").unwrap_or(("", "no"));
+    (end.is_empty() || end.starts_with(['.', '-'])) && !packed.iter().any(|ext| end.ends_with(ext))
 }
 
 impl Found {
@@ -251,6 +285,20 @@ impl Fragment {
     #[must_use]
     pub fn lines(&self) -> u64 {
         self.lines
+    }
+
+    /// Whether there is nothing to be said of it: it has no line, or the next record says that it
+    /// broke off.
+    #[must_use]
+    pub fn is_closed_by(&self, next: &Line<'_>) -> bool {
+        let is = |torn: Torn| self.lines == 1 && self.is(&torn);
+        self.lines == 0 || next.event == "torn" && serde_json::from_str(next.text).is_ok_and(is)
+    }
+
+    /// The first and the last line of it, if the one after it has this number.
+    #[must_use]
+    pub fn before(&self, next: u64) -> (u64, u64) {
+        (next.saturating_sub(self.lines), next.saturating_sub(1))
     }
 
     /// Whether it is what the record says broke off.

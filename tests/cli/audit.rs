@@ -2,9 +2,11 @@
 //! `audit/trail.rs` a second time, apart from the product's code.
 
 mod arguments;
+mod export;
 mod files;
 mod kept;
 mod lines;
+mod query;
 mod signed;
 mod torn;
 mod trail;

@@ -139,8 +139,7 @@ impl<'a> Scan<'a> {
         }
         if fragment.lines() > 1 && fragment.is(&torn) {
             self.broken.clear();
-            let last = self.number.saturating_sub(1);
-            let lines = (self.number.saturating_sub(fragment.lines()), last);
+            let lines = fragment.before(self.number);
             self.report(vec![(lines, Kind::Fragment { bytes })]);
             return 0;
         }

@@ -45,8 +45,7 @@ impl Verify {
     }
 
     fn options(&self) -> Result<Options, Error> {
-        let keys = self.public_keys.iter().map(|path| PublicKey::load(path));
-        let public_keys = keys.collect::<Result<Vec<_>, _>>()?;
+        let public_keys = keys(&self.public_keys)?;
         let head = self.head.map(|head| Kept {
             head,
             what: "--head",
@@ -62,8 +61,14 @@ impl Verify {
     }
 }
 
+/// The public keys in these files.
+pub(super) fn keys(paths: &[PathBuf]) -> Result<Vec<PublicKey>, Error> {
+    let keys = paths.iter().map(|path| PublicKey::load(path));
+    Ok(keys.collect::<Result<Vec<_>, _>>()?)
+}
+
 /// Verifies, while somebody may be waiting.
-pub(super) fn report(files: &[PathBuf], options: &Options, streams: &mut Streams<'_>) -> Report {
+fn report(files: &[PathBuf], options: &Options, streams: &mut Streams<'_>) -> Report {
     let mut progress = Progress::new(streams.stderr, streams.watched);
     verify::verify(files, options, &mut |done, total| progress.at(done, total))
 }

@@ -24,6 +24,35 @@ fn wrong_arguments_end_with_64() {
             &["audit", "verify", "f", "--head", "5:xyz"],
             "SEQ:HASH was expected",
         ),
+        (
+            &["audit", "query"],
+            "audit query needs a file or a directory",
+        ),
+        (
+            &["audit", "query", "f", "--csv", "--json"],
+            "exclude each other",
+        ),
+        (
+            &["audit", "query", "f", "--since", "yesterday"],
+            "--since: 2026-11-21, 2026-11-21T08:00:00Z or 24h was expected, not \"yesterday\"",
+        ),
+        (
+            &["audit", "query", "f", "--reason", "DELIVERD"],
+            "--reason: \"DELIVERD\" is none; there are DELIVERED, ABANDONED, INTENT, REQUEST_INVALID",
+        ),
+        (
+            &["audit", "query", "f", "--secret", ""],
+            "--secret: \"\" is empty",
+        ),
+        (
+            &["audit", "query", "f", "--head", "5"],
+            "invalid option '--head'",
+        ),
+        (
+            &["audit", "export", "f"],
+            "audit export needs --output DIRECTORY",
+        ),
+        (&["audit", "export", "f", "--csv"], "invalid option '--csv'"),
     ] {
         let ran = run("/nonexistent".as_ref(), arguments);
         assert_eq!((ran.status, ran.stdout.as_str()), (64, ""), "{arguments:?}");
