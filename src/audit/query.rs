@@ -1,9 +1,13 @@
 //! Who read which secret, from which project and ref, and when: the last word of the trail on each
 //! request. Reads the files twice and keeps only the requests in flight: first it looks for the
-//! few whose outcome was taken back, because the trail failed while it was written. Lines that are
-//! no intact records are named and left out.
+//! few whose delivery was taken back, because the trail failed or the caller hung up meanwhile.
+//! Lines that are no intact records are named and left out.
 
-use std::{collections::HashMap, io, path::PathBuf};
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    io,
+    path::PathBuf,
+};
 
 use serde::Deserialize;
 
@@ -12,7 +16,7 @@ use super::{
     event::{Request, Secret},
     trail::{self, End, Fragment, Period, Source, Unreadable},
 };
-use crate::policy::pattern::Pattern;
+use crate::{metrics::DELIVERED, policy::pattern::Pattern};
 
 /// The reason of a request whose intent is on record and whose outcome is not: its secrets may
 /// have been read.
@@ -79,9 +83,10 @@ pub fn query(paths: &[PathBuf], filter: &Filter, to: &mut dyn Listener) -> io::R
     requests.close(to)
 }
 
-/// The requests that were told that the trail failed, with the number of the record that says so:
-/// what an earlier one says did not happen.
+/// The requests that were delivered by one record and not by a later one, with the later one's
+/// number.
 fn taken_back(sources: &[Source]) -> HashMap<String, u64> {
+    let mut recent = Recent::default();
     let mut taken_back = HashMap::new();
     let mut text = Vec::new();
     for source in sources {
@@ -90,24 +95,56 @@ fn taken_back(sources: &[Source]) -> HashMap<String, u64> {
             continue;
         };
         while let Ok(Some(_)) = lines.next(&mut text) {
-            let is_it = str::from_utf8(&text).is_ok_and(|text| text.contains(FAILED));
-            if let Some(line) = is_it.then(|| Line::parse(&text).ok()).flatten()
-                && line.event == "outcome"
-                && let Ok(Id { request_id }) = serde_json::from_str(line.text)
-            {
-                taken_back.insert(request_id, line.seq);
+            let line = Line::parse(&text).ok();
+            let Some(line) = line.filter(|line| line.event == "outcome") else {
+                continue;
+            };
+            if let Ok(outcome) = serde_json::from_str::<Outcome>(line.text) {
+                let id = outcome.request_id;
+                if recent.has(&id) {
+                    taken_back.insert(id.clone(), line.seq);
+                }
+                if outcome.reason == DELIVERED {
+                    recent.add(id, line.seq);
+                }
             }
         }
     }
     taken_back
 }
 
-/// No string of JSON has these bytes in it.
-const FAILED: &str = r#""reason":"AUDIT_FAILED""#;
-
 #[derive(Deserialize)]
-struct Id {
+struct Outcome {
     request_id: String,
+    reason: String,
+}
+
+/// The deliveries of the last records.
+#[derive(Default)]
+struct Recent {
+    ids: HashSet<String>,
+    order: VecDeque<(u64, String)>,
+}
+
+/// The daemon holds 10,000 records back when its trail fails, and a delivery and what takes it back
+/// are no farther apart than these and those of the requests in flight.
+const WINDOW: u64 = 65_536;
+
+impl Recent {
+    fn has(&self, id: &str) -> bool {
+        self.ids.contains(id)
+    }
+
+    fn add(&mut self, id: String, seq: u64) {
+        let is_far = |(first, _): &(u64, String)| *first + WINDOW < seq;
+        while self.order.front().is_some_and(is_far) {
+            if let Some((_, id)) = self.order.pop_front() {
+                self.ids.remove(&id);
+            }
+        }
+        self.ids.insert(id.clone());
+        self.order.push_back((seq, id));
+    }
 }
 
 struct Requests<'a> {
@@ -179,8 +216,11 @@ impl Requests<'_> {
         let Ok(request) = serde_json::from_str::<Request>(line.text) else {
             return Ok(false);
         };
-        // The other calls read no secret.
-        if request.call == "resolve" {
+        if request.reason.is_some() != (line.event == "outcome") {
+            return Ok(false);
+        }
+        // These read no secret.
+        if !matches!(request.call.as_str(), "explain" | "release") {
             self.resolve(line, request, to)?;
         }
         Ok(true)

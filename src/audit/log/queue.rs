@@ -194,6 +194,12 @@ impl Shared {
         });
     }
 
+    /// The record there is a checkpoint.
+    pub(super) fn checked(&self, head: Head) {
+        self.state
+            .send_modify(|state| state.checkpoint = Some(head));
+    }
+
     pub(super) fn refused(&self) {
         self.refused.fetch_add(1, Ordering::Relaxed);
     }

@@ -266,6 +266,7 @@ impl Thread {
         self.store.append(&draft)?;
         self.has(&draft);
         self.unchecked = false;
+        self.shared.checked(self.head);
         let Head { seq, hash } = self.head;
         tracing::info!(seq, %hash, "audit head");
         Ok(())

@@ -1,6 +1,8 @@
 //! An answer of `audit query` as a row for people, a record for spreadsheets and a line for
 //! programs. All of it is text that somebody else chose: it is made harmless where it is written.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use crate::audit::{
@@ -67,7 +69,7 @@ fn git_ref(job: &Job) -> String {
 }
 
 /// The fields for spreadsheets.
-pub(super) const FIELDS: [&str; 30] = [
+pub(super) const FIELDS: [&str; 31] = [
     "time",
     "reason",
     "request_id",
@@ -90,6 +92,7 @@ pub(super) const FIELDS: [&str; 30] = [
     "user",
     "runner_id",
     "caller_uid",
+    "token_uses",
     "policy_mode",
     "policy_hash",
     "would_deny",
@@ -106,6 +109,7 @@ pub(super) fn fields(answer: &Answer<'_>) -> [String; FIELDS.len()] {
     let job = |field: fn(&Job) -> Option<&str>| text(request.job.as_ref().and_then(field));
     let policy = |field: fn(&Asked) -> Option<&str>| text(request.policy.as_ref().and_then(field));
     let protected = request.job.as_ref().and_then(|job| job.ref_protected);
+    let uses = request.token_uses;
     let runner = request.job.as_ref().and_then(|job| job.runner_id);
     [
         answer.time.to_owned(),
@@ -130,6 +134,7 @@ pub(super) fn fields(answer: &Answer<'_>) -> [String; FIELDS.len()] {
         job(|job| job.user.as_deref()),
         runner.map(|id| id.to_string()).unwrap_or_default(),
         request.caller.uid.to_string(),
+        uses.map(|uses| uses.to_string()).unwrap_or_default(),
         policy(|policy| Some(&policy.mode)),
         policy(|policy| Some(&policy.hash)),
         policy(|policy| policy.would_deny.as_deref()),
@@ -154,7 +159,8 @@ pub(super) struct Line<'a> {
     message: Option<&'a str>,
     caller: Caller,
     job: Option<&'a Job>,
-    unverified: Option<&'a std::collections::BTreeMap<String, String>>,
+    unverified: Option<&'a BTreeMap<String, String>>,
+    token_uses: Option<u64>,
     policy: Option<&'a Asked>,
     delivery: Option<&'a str>,
     lease_id: Option<&'a str>,
@@ -172,6 +178,7 @@ impl<'a> Line<'a> {
             caller: request.caller,
             job: request.job.as_ref(),
             unverified: request.unverified.as_ref(),
+            token_uses: request.token_uses,
             policy: request.policy.as_ref(),
             delivery: request.delivery.as_deref(),
             lease_id: request.lease_id.as_deref(),

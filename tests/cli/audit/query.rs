@@ -45,7 +45,7 @@ fn both(chain: &mut Chain, id: &str, reason: &str, project: &str, secrets: &[&st
     ]
 }
 
-/// Deliveries, a refusal, a request whose outcome was taken back, and two without an outcome.
+/// Deliveries, a refusal, a request whose delivery was taken back, and two without an outcome.
 fn trail() -> Vec<File> {
     let mut chain = Chain::new();
     let mut lines = vec![chain.header("")];
@@ -237,7 +237,7 @@ fn spreadsheets_get_records_without_formulas() {
     let auditor = Auditor::with(&[file]);
     let csv = auditor.run(&["query", "--csv"]).stdout;
     let (header, line) = csv.split_once("\r\n").unwrap();
-    assert_eq!(header.split(',').count(), 30);
+    assert_eq!(header.split(',').count(), 31);
     assert!(
         header.starts_with("time,reason,request_id,variable,vault,secret,"),
         "{header}"
