@@ -115,6 +115,8 @@ enum Error {
     Kept { path: PathBuf, problem: String },
     #[error(transparent)]
     Key(#[from] key::Error),
+    #[error("audit.file is false, so the daemon keeps no files; name those that you mean")]
+    NoTrail,
     #[error("{}: {error}", path.display())]
     NoToken { path: PathBuf, error: token::Error },
     #[error("cannot write to standard output: {0}")]
@@ -128,9 +130,11 @@ enum Error {
 impl Error {
     fn exit(&self) -> u8 {
         match self {
-            Self::Asked(_) | Self::Unreadable { .. } | Self::Kept { .. } | Self::Key(_) => {
-                Reason::RequestInvalid.exit()
-            }
+            Self::Asked(_)
+            | Self::Kept { .. }
+            | Self::Key(_)
+            | Self::NoTrail
+            | Self::Unreadable { .. } => Reason::RequestInvalid.exit(),
             Self::Cases(_) | Self::Config(_) => Reason::ConfigInvalid.exit(),
             Self::NoToken { .. } => Reason::TokenInvalid.exit(),
             Self::Export(error) => audit::exit(error),
@@ -180,7 +184,7 @@ pub async fn run(command: &Command, path: &Path, streams: &mut Streams<'_>) -> u
 async fn answer(command: &Command, path: &Path, streams: &mut Streams<'_>) -> Result<u8, Error> {
     let config = || Config::load(path);
     match command {
-        Command::Audit(audit) => audit::run(audit, streams),
+        Command::Audit(audit) => audit::run(audit, path, streams),
         Command::CheckConfig => {
             config()?;
             let line = format!("{}: no mistakes\n", path.display());

@@ -29,12 +29,13 @@ Commands:
                 List who could read what
   policy test FILE...
                 Run the cases of these files against the policy
-  audit verify [--public-key FILE] [--head SEQ:HASH] [--from-checkpoint FILE] [--json] FILE...
-                Say whether these files of an audit trail are whole, and where they are not
+  audit verify [--public-key FILE] [--head SEQ:HASH] [--from-checkpoint FILE] [--json] [FILE...]
+                Say whether an audit trail is whole, and where it is not. FILEs are its files
+                or their directories; without any, those of the configuration
   audit query [--since T] [--until T] [--project P] [--vault V] [--secret S] [--user U]
-              [--reason R] [--request ID] [--csv | --json] FILE...
+              [--reason R] [--request ID] [--csv | --json] [FILE...]
                 Say who read which secret, from which project and ref, and when
-  audit export [--since T] [--until T] [--public-key FILE] --output DIRECTORY FILE...
+  audit export [--since T] [--until T] [--public-key FILE] --output DIRECTORY [FILE...]
                 Pack a period of the trail with all that it takes to check it
 
 Options:

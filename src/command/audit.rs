@@ -1,13 +1,13 @@
 //! The `audit` commands: what an auditor does with a trail. They read the files that they are
 //! given, from wherever those were copied to; the daemon need not be there.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use lexopt::{Parser, prelude::*};
 use runner_secrets_proto::Reason;
 
 use super::{Command, Error, Streams};
-use crate::audit::export::Error as NotExported;
+use crate::{audit::export::Error as NotExported, config::Config};
 
 mod arguments;
 mod export;
@@ -52,12 +52,35 @@ const DAMAGED: u8 = 1;
 /// sysexits.h: a file cannot be read.
 const UNREADABLE: u8 = 66;
 
-pub(super) fn run(audit: &Audit, streams: &mut Streams<'_>) -> Result<u8, Error> {
+/// Runs a command on the files that it names or, where it names none, on those of the daemon with
+/// the configuration at `config`.
+pub(super) fn run(audit: &Audit, config: &Path, streams: &mut Streams<'_>) -> Result<u8, Error> {
+    let named = match audit {
+        Audit::Verify(verify) => &verify.files,
+        Audit::Query(query) => &query.files,
+        Audit::Export(export) => &export.files,
+    };
+    let own = if named.is_empty() {
+        vec![directory(config)?]
+    } else {
+        Vec::new()
+    };
+    let files = if named.is_empty() { &own } else { named };
     match audit {
-        Audit::Verify(verify) => verify.run(streams),
-        Audit::Query(query) => query.run(streams),
-        Audit::Export(export) => export.run(streams),
+        Audit::Verify(verify) => verify.run(files, streams),
+        Audit::Query(query) => query.run(files, streams),
+        Audit::Export(export) => export.run(files, streams),
     }
+}
+
+/// Where the daemon with this configuration keeps its files of records.
+fn directory(config: &Path) -> Result<PathBuf, Error> {
+    let file = Config::load(config)?.audit.file.ok_or(Error::NoTrail)?;
+    Ok(file
+        .path
+        .parent()
+        .map(Path::to_path_buf)
+        .unwrap_or_default())
 }
 
 /// How the program ends where nothing could be exported.

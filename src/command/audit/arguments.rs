@@ -75,9 +75,6 @@ impl Given {
 
     pub(super) fn command(self, name: &str) -> Result<Audit, lexopt::Error> {
         match name {
-            "verify" | "query" | "export" if self.files.is_empty() => {
-                Err(format!("audit {name} needs a file or a directory with records").into())
-            }
             "verify" => Ok(Audit::Verify(Verify {
                 files: self.files,
                 public_keys: self.public_keys,

@@ -19,7 +19,7 @@ use crate::{
 /// What `audit export` was asked.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Export {
-    /// The files and directories.
+    /// The files and directories; without any, those of the daemon.
     pub files: Vec<PathBuf>,
     /// With which keys the checkpoints have to be signed.
     pub public_keys: Vec<PathBuf>,
@@ -30,21 +30,21 @@ pub struct Export {
 }
 
 impl Export {
-    pub(super) fn run(&self, streams: &mut Streams<'_>) -> Result<u8, Error> {
+    pub(super) fn run(&self, files: &[PathBuf], streams: &mut Streams<'_>) -> Result<u8, Error> {
         let options = Options {
             public_keys: verify::keys(&self.public_keys)?,
             ..Options::default()
         };
-        let exported = self.export(&options, streams)?;
+        let exported = self.export(files, &options, streams)?;
         let output = escaped(&self.output.display().to_string());
-        let (files, policies) = (exported.files, exported.policies);
+        let (count, policies) = (exported.files, exported.policies);
         let verdict = if exported.report.intact {
             "the trail is intact"
         } else {
             "the trail is NOT INTACT, see verify.txt"
         };
         streams.print(&format!(
-            "{output}: files {files}, policies {policies}; {verdict}\n\
+            "{output}: files {count}, policies {policies}; {verdict}\n\
              SHA-256 of MANIFEST, to be told by another way: {}\n",
             exported.manifest
         ))?;
@@ -58,10 +58,15 @@ impl Export {
         })
     }
 
-    fn export(&self, options: &Options, streams: &mut Streams<'_>) -> Result<Exported, Error> {
+    fn export(
+        &self,
+        files: &[PathBuf],
+        options: &Options,
+        streams: &mut Streams<'_>,
+    ) -> Result<Exported, Error> {
         let mut progress = Progress::new(streams.stderr, streams.watched);
         let mut at = |done, total| progress.at(done, total);
-        let (files, output) = (&self.files, &self.output);
+        let output = &self.output;
         Ok(export::export(
             files,
             &self.period,

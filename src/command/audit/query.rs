@@ -15,7 +15,7 @@ use crate::{
 /// What `audit query` was asked.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Query {
-    /// The files and directories.
+    /// The files and directories; without any, those of the daemon.
     pub files: Vec<PathBuf>,
     /// Which answers are asked for.
     pub filter: Filter,
@@ -24,7 +24,7 @@ pub struct Query {
 }
 
 impl Query {
-    pub(super) fn run(&self, streams: &mut Streams<'_>) -> Result<u8, Error> {
+    pub(super) fn run(&self, files: &[PathBuf], streams: &mut Streams<'_>) -> Result<u8, Error> {
         let mut report = Report {
             streams,
             form: self.form,
@@ -33,7 +33,7 @@ impl Query {
             unreadable: false,
         };
         report.begin().map_err(Error::Output)?;
-        let done = query::query(&self.files, &self.filter, &mut report);
+        let done = query::query(files, &self.filter, &mut report);
         done.and_then(|()| report.end()).map_err(Error::Output)?;
         Ok(match report {
             Report { left_out: 1.., .. } => DAMAGED,

@@ -19,7 +19,7 @@ use crate::{
 /// What `audit verify` was asked.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Verify {
-    /// The files and directories.
+    /// The files and directories; without any, those of the daemon.
     pub files: Vec<PathBuf>,
     /// With which keys the checkpoints have to be signed.
     pub public_keys: Vec<PathBuf>,
@@ -32,9 +32,9 @@ pub struct Verify {
 }
 
 impl Verify {
-    pub(super) fn run(&self, streams: &mut Streams<'_>) -> Result<u8, Error> {
+    pub(super) fn run(&self, files: &[PathBuf], streams: &mut Streams<'_>) -> Result<u8, Error> {
         let options = self.options()?;
-        let report = report(&self.files, &options, streams);
+        let report = report(files, &options, streams);
         let text = if self.json {
             screen::json(&report).map_err(|error| Error::Output(error.into()))?
         } else {

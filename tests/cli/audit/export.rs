@@ -51,7 +51,8 @@ fn whole_files_of_the_period_are_packed_and_verify_by_themselves() {
         .status()
         .unwrap();
     assert!(checked.success());
-    assert_eq!(manifest.iter().filter(|byte| **byte == b'\n').count(), 5);
+    let manifest = String::from_utf8(manifest).unwrap();
+    assert_eq!(manifest.lines().count(), 5);
     assert_eq!(
         names(&output),
         [
@@ -64,14 +65,17 @@ fn whole_files_of_the_period_are_packed_and_verify_by_themselves() {
             "verify.txt"
         ]
     );
-    let mode = |name: &str| {
-        fs::metadata(format!("{output}/{name}"))
-            .unwrap()
-            .permissions()
-            .mode()
-            & 0o777
-    };
-    assert_eq!((mode(""), mode("MANIFEST")), (0o700, 0o600));
+}
+
+#[test]
+fn a_package_is_for_its_owner_alone() {
+    let (_, files) = three();
+    let auditor = Auditor::with(&files);
+    let (output, _) = package(&auditor, &[]);
+    for (name, expected) in [("", 0o700), ("trail", 0o700), ("MANIFEST", 0o600)] {
+        let metadata = fs::metadata(format!("{output}/{name}")).unwrap();
+        assert_eq!(metadata.permissions().mode() & 0o777, expected, "{name}");
+    }
 }
 
 #[test]

@@ -33,82 +33,66 @@ fn record(chain: &mut Chain, event: &str, fields: &Value) -> String {
     chain.record(event, &format!(",{fields}"))
 }
 
-/// An intent and its outcome.
-fn both(chain: &mut Chain, id: &str, reason: &str, project: &str, secrets: &[&str]) -> [String; 2] {
-    [
-        record(chain, "intent", &request(id, None, project, secrets)),
-        record(
-            chain,
-            "outcome",
-            &request(id, Some(reason), project, secrets),
-        ),
-    ]
+/// A daemon at work.
+struct Daemon {
+    chain: Chain,
+    lines: Vec<String>,
+}
+
+impl Daemon {
+    fn new() -> Self {
+        let mut chain = Chain::new();
+        let lines = vec![chain.header("")];
+        Self { chain, lines }
+    }
+
+    fn writes(&mut self, event: &str, fields: &Value) {
+        self.lines.push(record(&mut self.chain, event, fields));
+    }
+
+    /// A request from its intent to its outcome, if it has one.
+    fn serves(&mut self, id: &str, reason: Option<&str>, project: &str, secrets: &[&str]) {
+        self.writes("intent", &request(id, None, project, secrets));
+        if reason.is_some() {
+            self.writes("outcome", &request(id, reason, project, secrets));
+        }
+    }
+
+    fn file(&mut self, name: &str) -> File {
+        File {
+            name: name.to_owned(),
+            lines: std::mem::take(&mut self.lines),
+        }
+    }
 }
 
 /// Deliveries, a refusal, a request whose delivery was taken back, and two without an outcome.
 fn trail() -> Vec<File> {
-    let mut chain = Chain::new();
-    let mut lines = vec![chain.header("")];
-    lines.extend(both(
-        &mut chain,
+    let (shop, web) = ("acme/shop", "acme/web/front");
+    let mut daemon = Daemon::new();
+    daemon.serves(
         "r1",
-        "DELIVERED",
-        "acme/shop",
+        Some("DELIVERED"),
+        shop,
         &["db-password", "stripe-key"],
-    ));
+    );
     let mut refused = request("r2", Some("TOKEN_EXPIRED"), "", &[]);
-    refused["job"].take();
     refused.as_object_mut().unwrap().remove("job");
-    refused["unverified"] = json!({"project_path": "acme/shop"});
-    lines.push(record(&mut chain, "outcome", &refused));
-    lines.extend(both(
-        &mut chain,
-        "r3",
-        "DELIVERED",
-        "acme/web/front",
-        &["DB-Password"],
-    ));
-    lines.push(record(
-        &mut chain,
-        "outcome",
-        &request(
-            "r3",
-            Some("AUDIT_FAILED"),
-            "acme/web/front",
-            &["DB-Password"],
-        ),
-    ));
-    lines.push(record(
-        &mut chain,
-        "intent",
-        &request("r4", None, "acme/shop", &["stripe-key"]),
-    ));
-    let mut explained = request("r5", Some("POLICY_DENIED"), "acme/shop", &["root-key"]);
+    refused["unverified"] = json!({"project_path": shop});
+    daemon.writes("outcome", &refused);
+    daemon.serves("r3", Some("DELIVERED"), web, &["DB-Password"]);
+    let taken_back = request("r3", Some("AUDIT_FAILED"), web, &["DB-Password"]);
+    daemon.writes("outcome", &taken_back);
+    daemon.serves("r4", None, shop, &["stripe-key"]);
+    let mut explained = request("r5", Some("POLICY_DENIED"), shop, &["root-key"]);
     explained["call"] = "explain".into();
-    lines.push(record(&mut chain, "outcome", &explained));
-    let first = File {
-        name: "audit-000000000001.jsonl".to_owned(),
-        lines,
-    };
-    chain.instance = "00000000000000bb".to_owned();
-    let mut lines = vec![chain.header(&first.name)];
-    lines.extend(both(
-        &mut chain,
-        "r6",
-        "SECRET_NOT_FOUND",
-        "rich/bank",
-        &["gold"],
-    ));
-    lines.push(record(
-        &mut chain,
-        "intent",
-        &request("r7", None, "acme/shop", &["a"]),
-    ));
-    let second = File {
-        name: "audit.jsonl".to_owned(),
-        lines,
-    };
-    vec![first, second]
+    daemon.writes("outcome", &explained);
+    let first = daemon.file("audit-000000000001.jsonl");
+    "00000000000000bb".clone_into(&mut daemon.chain.instance);
+    daemon.lines.push(daemon.chain.header(&first.name));
+    daemon.serves("r6", Some("SECRET_NOT_FOUND"), "rich/bank", &["gold"]);
+    daemon.serves("r7", None, shop, &["a"]);
+    vec![first, daemon.file("audit.jsonl")]
 }
 
 /// `request secret reason` of each answer.
