@@ -4,5 +4,6 @@
 pub mod chain;
 pub mod clock;
 pub mod event;
+pub mod key;
 pub mod log;
 pub mod sink;
