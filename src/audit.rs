@@ -6,6 +6,7 @@
 pub mod chain;
 pub mod clock;
 pub mod event;
+pub mod key;
 pub mod log;
 mod record;
 mod refusals;
