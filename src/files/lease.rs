@@ -151,6 +151,7 @@ impl Granted {
     }
 
     /// Leaves the lease to its holder, who has to be told the id.
+    #[must_use = "without it nobody can release the lease"]
     pub fn keep(mut self) -> String {
         self.leases = Weak::new();
         std::mem::take(&mut self.id)

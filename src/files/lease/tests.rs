@@ -35,9 +35,11 @@ fn terms(left: Duration) -> Terms {
     }
 }
 
-/// Leases below `place`, and how they ended.
-fn leases() -> (Arc<Leases>, Arc<Mutex<Vec<(String, End)>>>) {
-    let ends = Arc::new(Mutex::new(Vec::new()));
+/// Which leases ended, and how.
+type Ends = Arc<Mutex<Vec<(String, End)>>>;
+
+fn leases() -> (Arc<Leases>, Ends) {
+    let ends = Ends::default();
     let heard = ends.clone();
     let leases = Leases::new(move |ended| heard.lock().unwrap().push((ended.lease, ended.end)));
     (Arc::new(leases), ends)
@@ -76,7 +78,7 @@ async fn leases_end_when_their_time_is_over_and_not_before() {
     let start = Instant::now();
     for seconds in [30, 10] {
         let terms = terms(Duration::from_secs(seconds));
-        grant(&leases, place.path(), terms).keep();
+        drop(grant(&leases, place.path(), terms).keep());
     }
     for (seconds, left) in [(9, 2), (11, 1), (29, 1), (31, 0)] {
         let now = start + Duration::from_secs(seconds);
