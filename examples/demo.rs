@@ -321,8 +321,10 @@ fn config(emulator: &Emulator, socket: &Path, leases: &Path, in_memory: bool) ->
     format!(
         "[[listen]]
 socket = '{}'
+allowed_uids = [{}]
 [files]
 directory = '{}'
+state_directory = '{}'
 require_memory_backed = {in_memory}
 [azure]
 ca_file = '{ca_file}'
@@ -338,7 +340,9 @@ vaults = ['{}']
 secrets = ['db-*', 'tls-cert', 'feature-flag']
 ",
         socket.display(),
+        rustix::process::geteuid(),
         leases.display(),
+        leases.with_file_name("state").display(),
         ready.proxy_url,
         ready.issuer_url,
         ready.vault_url,

@@ -56,6 +56,8 @@ pub mod name;
 #[cfg(feature = "daemon")]
 pub mod policy;
 #[cfg(feature = "daemon")]
+pub mod process;
+#[cfg(feature = "daemon")]
 pub mod provide;
 #[cfg(feature = "daemon")]
 pub mod run;

@@ -2,6 +2,7 @@
 //! can fail fails in [`Daemon::bind`], before anything is accepted.
 
 pub(crate) mod keys;
+mod place;
 
 use std::{
     path::{Path, PathBuf},
@@ -25,15 +26,17 @@ use tonic_reflection::server::v1::{ServerReflection, ServerReflectionServer};
 
 use crate::{
     azure::{self, Azure},
-    config::{Config, Delivery},
+    config::{Config, OnStop},
     files::{
-        self, Base,
+        self,
         lease::{Ended, Leases},
+        moment::Alarm,
+        note::Notes,
     },
     policy::Policy,
-    provide::{Place, Provider, presented::Presented},
+    provide::{Provider, presented::Presented},
     service::{Door, Front, MOST_DECODED},
-    socket::{self, Socket},
+    socket::{self, Connection, Socket},
 };
 
 type Service = InterceptedService<SecretsProviderServer<Front<Azure>>, Doorkeeper>;
@@ -54,12 +57,15 @@ pub enum Error {
     /// Azure cannot be reached as configured.
     #[error(transparent)]
     Azure(#[from] azure::SetUpError),
-    /// The directory for files cannot be used.
-    #[error("files.directory: {0}")]
-    Files(#[from] files::Error),
-    /// Files would end up on a disk.
-    #[error("files.directory: {} is neither tmpfs nor ramfs, so secrets would be written to a disk; mount a tmpfs there, or set require_memory_backed = false", .0.display())]
-    OnDisk(PathBuf),
+    /// Files cannot be delivered.
+    #[error(transparent)]
+    Place(#[from] place::Error),
+    /// What an earlier daemon left cannot be looked at.
+    #[error("files: {0}")]
+    Left(files::Error),
+    /// Leases would not end in time.
+    #[error("cannot set an alarm: {0}")]
+    Alarm(std::io::Error),
     /// There is no way to an issuer's keys.
     #[error(transparent)]
     Keys(#[from] keys::Error),
@@ -94,13 +100,13 @@ impl Daemon {
     /// Sets everything up and takes the sockets.
     pub fn bind(config: Config) -> Result<Self, Error> {
         let vault = Azure::new(&config.azure)?;
-        let delivers = |listen: &crate::config::Listen| listen.delivery == Delivery::Files;
-        let files = config
-            .listeners
-            .iter()
-            .any(delivers)
-            .then(|| place(&config))
-            .transpose()?;
+        // Whoever has the sockets is the daemon that may look at what an earlier one left.
+        let sockets = socket::open(&config.listeners)?;
+        let mut leases = Leases::new(ended);
+        let (files, notes) = place::open(&config)?.unzip();
+        if let Some(notes) = &notes {
+            leases = leases.noting(Notes::clone(notes));
+        }
         let policy = policy(&config);
         tracing::info!(hash = policy.hash(), rules = policy.rules(), mode = %policy.mode(), "policy in force");
         let provider = Provider {
@@ -110,10 +116,15 @@ impl Daemon {
             cloud: config.azure.cloud.clone(),
             vault,
             files,
-            leases: Arc::new(Leases::new(ended)),
+            leases: Arc::new(leases),
         };
+        // Last, when nothing can keep the daemon from serving what it takes over.
+        if let (Some(place), Some(notes)) = (&provider.files, &notes) {
+            let taken = provider.leases.take_over(&place.base, notes);
+            taken.map_err(Error::Left)?;
+        }
         Ok(Self {
-            sockets: socket::open(&config.listeners)?,
+            sockets,
             provider: Arc::new(provider),
             config,
         })
@@ -126,8 +137,11 @@ impl Daemon {
     }
 
     /// Serves until `stop`, then lets the requests that are running end, for no longer than the
-    /// configured time. No file of any job is left behind.
+    /// configured time. No file of any job is left behind, unless the configuration says so.
     pub async fn serve(self, stop: impl Future<Output = ()> + Send + 'static) -> Result<(), Error> {
+        let alarm = Alarm::new().map_err(Error::Alarm)?;
+        let on_stop = self.config.files.on_stop;
+        let stop = closing(stop, on_stop, self.provider.leases.clone());
         let stop = stop.boxed().shared();
         let mut servers = JoinSet::new();
         let mut held = Vec::new();
@@ -161,11 +175,14 @@ impl Daemon {
         let provider = self.provider.clone();
         let warming = tokio::spawn(async move { provider.verifier.warm().await });
         let provider = self.provider.clone();
-        let expiry = tokio::spawn(async move { provider.leases.expire().await });
+        let expiry = tokio::spawn(async move { provider.leases.expire(&alarm).await });
         let served = drained(servers, stop, self.config.limits.stop_timeout).await;
         expiry.abort();
         warming.abort();
-        self.provider.leases.end_all();
+        match on_stop {
+            OnStop::Delete => self.provider.leases.end_all(),
+            OnStop::Keep => self.provider.leases.leave_all(),
+        }
         tracing::info!("stopped");
         served
     }
@@ -243,21 +260,6 @@ fn listener(
     })
 }
 
-/// The directory for files, if it will do.
-fn place(config: &Config) -> Result<Place, Error> {
-    let files = &config.files;
-    let base = Base::open(&files.directory)?;
-    if files.require_memory_backed && !base.is_memory_backed()? {
-        return Err(Error::OnDisk(files.directory.clone()));
-    }
-    Ok(Place {
-        base,
-        mode: files.mode,
-        max_ttl: files.max_ttl,
-        owner_grace: files.owner_grace,
-    })
-}
-
 /// Tells health checks first, so that nobody is sent here any more. Then ends what watches them:
 /// such a call never ends by itself, and the daemon would wait for it.
 async fn leaving(stop: impl Future<Output = ()>, mut health: HealthReporter) {
@@ -266,6 +268,15 @@ async fn leaving(stop: impl Future<Output = ()>, mut health: HealthReporter) {
         let leaving = ServingStatus::NotServing;
         health.set_service_status(service, leaving).await;
         health.clear_service_status(service).await;
+    }
+}
+
+/// Waits for the signal to stop, and sees to it that no request gets files which would be deleted
+/// before they can be used.
+async fn closing(stop: impl Future<Output = ()>, on_stop: OnStop, leases: Arc<Leases>) {
+    stop.await;
+    if on_stop == OnStop::Delete {
+        leases.close();
     }
 }
 
@@ -292,15 +303,13 @@ async fn drained(
 }
 
 /// Connections as they come. Failing to accept, as without free file descriptors, passes.
-fn incoming(
-    listener: UnixListener,
-) -> impl stream::Stream<Item = std::io::Result<tokio::net::UnixStream>> {
+fn incoming(listener: UnixListener) -> impl stream::Stream<Item = std::io::Result<Connection>> {
     // Long enough not to spin, short enough that nobody notices.
     const PAUSE: Duration = Duration::from_millis(100);
     stream::unfold(listener, async |listener| {
         loop {
             match listener.accept().await {
-                Ok((connection, _)) => return Some((Ok(connection), listener)),
+                Ok((stream, _)) => return Some((Ok(Connection::of(stream)), listener)),
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection");
                     tokio::time::sleep(PAUSE).await;

@@ -45,10 +45,12 @@ impl Files {
     fn log(&self) {
         tracing::info!(
             directory = %self.directory.display(),
+            state_directory = %self.state_directory.display(),
             require_memory_backed = self.require_memory_backed,
             file_mode = format!("{:04o}", self.mode),
             max_ttl = %humantime::format_duration(self.max_ttl),
             owner_grace = %humantime::format_duration(self.owner_grace),
+            on_stop = %self.on_stop,
             "configured: files"
         );
     }

@@ -4,10 +4,10 @@
 use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
-use tonic::{Request, Status, metadata::MetadataMap, transport::server::UdsConnectInfo};
+use tonic::{Request, Status, metadata::MetadataMap};
 
 use super::encode;
-use crate::error::Error;
+use crate::{error::Error, process::Process, socket::Peer};
 
 /// Who calls, as the kernel says (`SO_PEERCRED`).
 #[derive(Clone, Copy, Debug)]
@@ -22,6 +22,8 @@ pub(super) struct Caller {
 pub(super) struct Arrival {
     pub(super) request_id: String,
     pub(super) caller: Caller,
+    /// The calling process itself, where it still runs.
+    pub(super) process: Option<Arc<Process>>,
     pub(super) deadline: Instant,
 }
 
@@ -39,13 +41,13 @@ impl Door {
     pub(crate) fn admit(&self, mut request: Request<()>) -> Result<Request<()>, Status> {
         let request_id = request_id()?;
         let refused = |problem| encode::status(&request_id, &Error::CallerDenied { problem });
-        let peer = request.extensions().get::<UdsConnectInfo>();
-        let peer = peer.and_then(|peer| peer.peer_cred.as_ref());
+        let peer = request.extensions().get::<Option<Peer>>().cloned();
+        let peer = peer.flatten();
         let peer = peer.ok_or_else(|| refused("the calling process cannot be told"))?;
         let caller = Caller {
-            uid: peer.uid(),
-            gid: peer.gid(),
-            pid: peer.pid(),
+            uid: peer.uid,
+            gid: peer.gid,
+            pid: peer.pid,
         };
         if !self.allowed_uids.is_empty() && !self.allowed_uids.contains(&caller.uid) {
             let Caller { uid, gid, pid } = caller;
@@ -63,6 +65,7 @@ impl Door {
         request.extensions_mut().insert(Arrival {
             request_id,
             caller,
+            process: peer.process,
             deadline: Instant::now() + allowed,
         });
         Ok(request)
