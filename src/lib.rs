@@ -47,6 +47,7 @@ pub mod client;
 pub mod command;
 #[cfg(feature = "daemon")]
 pub mod config;
+pub mod dump;
 #[cfg(feature = "daemon")]
 pub mod error;
 pub mod files;

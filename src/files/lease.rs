@@ -172,7 +172,7 @@ impl Leases {
                 problem: "the lease belongs to another job or another user",
             });
         }
-        Ok(self.end_of(id, End::Released))
+        self.end_of(id, End::Released).map_err(Error::FilesFailed)
     }
 
     /// Deletes the files of leases whose time is over, for as long as it is polled.
@@ -180,7 +180,8 @@ impl Leases {
         loop {
             for (id, lease) in self.take_expired() {
                 let end = lease.end;
-                self.end(id, lease, end);
+                // What fails is logged and tried again.
+                drop(self.end(id, lease, end));
             }
             self.try_again().await;
             let next = self.next();
@@ -250,32 +251,32 @@ impl Leases {
     /// Deletes what an earlier daemon left. Gives whether it is gone.
     pub(super) fn sweep(&self, files: Files, noted: Noted) -> bool {
         let id = noted.note().lease.clone();
-        self.end(id, Lease::noted(files, noted), End::Swept)
+        self.end(id, Lease::noted(files, noted), End::Swept).is_ok()
     }
 
-    /// Ends a lease, if there is one.
-    fn end_of(&self, id: &str, end: End) -> bool {
+    /// Ends a lease. Gives whether there was one.
+    fn end_of(&self, id: &str, end: End) -> Result<bool, super::Error> {
         let lease = self.book().held.remove(id);
-        let known = lease.is_some();
-        if let Some(lease) = lease {
-            self.end(id.to_owned(), lease, end);
+        match lease.map(|lease| self.end(id.to_owned(), lease, end)) {
+            None => Ok(false),
+            // From its first step on, nobody else can reach what is still to be deleted.
+            Some(Err(error)) if !error.is_unfinished() => Err(error),
+            Some(_) => Ok(true),
         }
-        known
     }
 
     /// Deletes the files first, so that whoever hears of the end can rely on it.
-    fn end(&self, id: String, mut lease: Lease, end: End) -> bool {
+    fn end(&self, id: String, mut lease: Lease, end: End) -> Result<(), super::Error> {
         lease.watch = None;
-        let due = match lease.files.delete_part() {
-            Ok(()) => {
-                self.report(id, lease, end);
-                return true;
-            }
-            Err(error) if error.is_unfinished() => Moment::now(),
-            Err(error) => {
-                tracing::error!(lease = id, %error, "secrets are left behind, for now");
-                Moment::in_future(AGAIN)
-            }
+        let Err(error) = lease.files.delete_part() else {
+            self.report(id, lease, end);
+            return Ok(());
+        };
+        let due = if error.is_unfinished() {
+            Moment::now()
+        } else {
+            tracing::error!(lease = id, %error, "secrets are left behind, for now");
+            Moment::in_future(AGAIN)
         };
         self.book().left.push(Left {
             id,
@@ -284,7 +285,7 @@ impl Leases {
             due,
         });
         self.changed.notify_one();
-        false
+        Err(error)
     }
 
     /// Only then the note goes: an end may be reported twice, if the daemon is killed in between,
