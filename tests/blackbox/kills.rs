@@ -67,7 +67,7 @@ async fn nothing_outlives_its_bound_whatever_is_killed() {
     let mut slowest = Duration::ZERO;
     while kills < wanted {
         let mut jobs: Vec<Child> = (0..JOBS).map(|n| job(&stage, n % 2 == 0)).collect();
-        if dice.roll(3) == 0 {
+        if dice.roll(2) == 0 {
             dice.moment().await;
             ended += ends(&stage);
             stage.crash().await;
