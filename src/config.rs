@@ -92,6 +92,8 @@ impl fmt::Display for Delivery {
 pub struct Files {
     /// The directory below which each request gets its own.
     pub directory: PathBuf,
+    /// Where the daemon keeps notes of them for the next daemon.
+    pub state_directory: PathBuf,
     /// Whether to refuse anything but tmpfs and ramfs.
     pub require_memory_backed: bool,
     /// The mode of the files.
@@ -100,6 +102,26 @@ pub struct Files {
     pub max_ttl: Duration,
     /// How long files stay after the process that owns them ended.
     pub owner_grace: Duration,
+    /// What becomes of them when the daemon stops.
+    pub on_stop: OnStop,
+}
+
+/// What becomes of the files of jobs when the daemon stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnStop {
+    /// They are deleted.
+    Delete,
+    /// They stay, and the next daemon takes them over.
+    Keep,
+}
+
+impl fmt::Display for OnStop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Delete => "delete",
+            Self::Keep => "keep",
+        })
+    }
 }
 
 /// Bounds and deadlines.

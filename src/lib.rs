@@ -49,6 +49,7 @@ pub mod client;
 pub mod command;
 #[cfg(feature = "daemon")]
 pub mod config;
+pub mod dump;
 #[cfg(feature = "daemon")]
 pub mod error;
 pub mod files;
@@ -59,6 +60,8 @@ pub mod metrics;
 pub mod name;
 #[cfg(feature = "daemon")]
 pub mod policy;
+#[cfg(feature = "daemon")]
+pub mod process;
 #[cfg(feature = "daemon")]
 pub mod provide;
 #[cfg(feature = "daemon")]

@@ -10,7 +10,7 @@ use std::{
 use runner_secrets::{
     command::{self, Command, Streams},
     config::Config,
-    log,
+    dump, log,
     run::{Daemon, Policies},
 };
 use tokio::signal::unix::{SignalKind, signal};
@@ -58,6 +58,12 @@ enum Wish {
 }
 
 fn main() -> ExitCode {
+    // Before anything is read that could be secret.
+    if let Err(error) = dump::forbid_to_all() {
+        let line = format!("cannot keep core dumps from being written: {error}");
+        command::complain(&mut io::stderr(), &line);
+        return ExitCode::FAILURE;
+    }
     let mut path = PathBuf::from("/etc/runner-secrets/config.toml");
     let done = match arguments(&mut path) {
         Ok(Wish::Print(text)) => io::stdout().write_all(text.as_bytes()).map_err(|_| 1),

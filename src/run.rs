@@ -3,6 +3,7 @@
 
 mod health;
 pub(crate) mod keys;
+mod place;
 mod trail;
 
 use std::{
@@ -34,13 +35,13 @@ use crate::{
         user::{self, User},
     },
     azure::{self, Azure},
-    config::{Config, Delivery, Listen},
-    files::{self, Base, lease::Leases},
+    config::{Config, Listen, OnStop},
+    files::{self, lease::Leases, moment::Alarm, note::Notes},
     metrics::Metrics,
     policy::Policy,
-    provide::{Place, Provider, presented::Presented},
+    provide::{Provider, presented::Presented},
     service::{Door, Front, MOST_DECODED},
-    socket::{self, Socket},
+    socket::{self, Connection, Socket},
 };
 
 type Service = InterceptedService<SecretsProviderServer<Front<Azure>>, Doorkeeper>;
@@ -72,12 +73,15 @@ pub enum Error {
     /// Azure cannot be reached as configured.
     #[error(transparent)]
     Azure(#[from] azure::SetUpError),
-    /// The directory for files cannot be used.
-    #[error("files.directory: {0}")]
-    Files(#[from] files::Error),
-    /// Files would end up on a disk.
-    #[error("files.directory: {} is neither tmpfs nor ramfs, so secrets would be written to a disk; mount a tmpfs there, or set require_memory_backed = false", .0.display())]
-    OnDisk(PathBuf),
+    /// Files cannot be delivered.
+    #[error(transparent)]
+    Place(#[from] place::Error),
+    /// What an earlier daemon left cannot be looked at.
+    #[error("files: {0}")]
+    Left(files::Error),
+    /// Leases would not end in time.
+    #[error("cannot set an alarm: {0}")]
+    Alarm(std::io::Error),
     /// There is no way to an issuer's keys.
     #[error(transparent)]
     Keys(#[from] keys::Error),
@@ -127,17 +131,12 @@ impl Daemon {
     /// Sets everything up and takes the sockets.
     pub fn bind(config: Config) -> Result<Self, Error> {
         let vault = Azure::new(&config.azure)?;
-        let delivers = |listen: &Listen| listen.delivery == Delivery::Files;
-        let files = config
-            .listeners
-            .iter()
-            .any(delivers)
-            .then(|| place(&config))
-            .transpose()?;
         let verifier = keys::verifier(&config.issuers)?;
         let user = User::load(&config.audit.user)?;
-        // Whoever has the sockets is the only daemon on the trail, too.
+        // Whoever has the sockets is the daemon that may look at what an earlier one left, and the
+        // only one on the trail.
         let sockets = socket::open(&config.listeners)?;
+        let (files, notes) = place::open(&config)?.unzip();
         let (log, writer) = Log::open(&config.audit)?;
         let metrics = Metrics::new()?;
         let audit = Audit::new(log, metrics.clone());
@@ -147,7 +146,10 @@ impl Daemon {
         tracing::info!(hash = policy.hash(), rules = policy.rules(), mode = %policy.mode(), "policy in force");
         trail::policy(&audit, &config, &policy, None)?;
         let ends = audit.clone();
-        let leases = Leases::new(move |ended| trail::lease_ended(&ends, ended));
+        let mut leases = Leases::new(move |ended| trail::lease_ended(&ends, ended));
+        if let Some(notes) = &notes {
+            leases = leases.noting(Notes::clone(notes));
+        }
         let leases = Arc::new(leases);
         let admin = admin.map(|bound| {
             let (audit, leases) = (audit.clone(), leases.clone());
@@ -168,6 +170,11 @@ impl Daemon {
             leases,
             user,
         };
+        // Last, when nothing can keep the daemon from serving what it takes over.
+        if let (Some(place), Some(notes)) = (&provider.files, &notes) {
+            let taken = provider.leases.take_over(&place.base, notes);
+            taken.map_err(Error::Left)?;
+        }
         Ok(Self {
             sockets,
             provider: Arc::new(provider),
@@ -188,16 +195,19 @@ impl Daemon {
     }
 
     /// Serves until `stop`, then lets the requests that are running end, for no longer than the
-    /// configured time. No file of any job is left behind.
+    /// configured time. No file of any job is left behind, unless the configuration says so.
     pub async fn serve(
         mut self,
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> Result<(), Error> {
+        let alarm = Alarm::new().map_err(Error::Alarm)?;
+        let on_stop = self.config.files.on_stop;
+        let stop = closing(stop, on_stop, self.provider.leases.clone());
         let stop = stop.boxed().shared();
         let (reporter, health) = tonic_health::server::health_reporter();
         let leaving = health::report(reporter, self.audit.watch(), stop.clone()).await;
         let leaving = leaving.boxed().shared();
-        let tasks = self.tasks();
+        let tasks = self.tasks(alarm);
         let mut servers = JoinSet::new();
         let mut held = Vec::new();
         for (socket, listen) in mem::take(&mut self.sockets)
@@ -215,7 +225,10 @@ impl Daemon {
         }
         let served = drained(servers, stop, self.config.limits.stop_timeout).await;
         drop(tasks);
-        self.provider.leases.end_all();
+        match on_stop {
+            OnStop::Delete => self.provider.leases.end_all(),
+            OnStop::Keep => self.provider.leases.leave_all(),
+        }
         self.audit.flush();
         let closed = self.writer.close(self.config.audit.timeout);
         tracing::info!("stopped");
@@ -241,14 +254,14 @@ impl Daemon {
     }
 
     /// What goes on beside the requests, until it is dropped.
-    fn tasks(&mut self) -> JoinSet<()> {
+    fn tasks(&mut self, alarm: Alarm) -> JoinSet<()> {
         let mut tasks = JoinSet::new();
         // The first job need not wait for the issuers' keys; that they cannot be had is no reason
         // not to start.
         let provider = self.provider.clone();
         tasks.spawn(async move { provider.verifier.warm().await });
         let provider = self.provider.clone();
-        tasks.spawn(async move { provider.leases.expire().await });
+        tasks.spawn(async move { provider.leases.expire(&alarm).await });
         let audit = self.audit.clone();
         tasks.spawn(async move { audit.sum_up().await });
         if let Some((bound, admin)) = self.admin.take() {
@@ -329,19 +342,13 @@ fn listener(
     })
 }
 
-/// The directory for files, if it will do.
-fn place(config: &Config) -> Result<Place, Error> {
-    let files = &config.files;
-    let base = Base::open(&files.directory)?;
-    if files.require_memory_backed && !base.is_memory_backed()? {
-        return Err(Error::OnDisk(files.directory.clone()));
+/// Waits for the signal to stop, and sees to it that no request gets files which would be deleted
+/// before they can be used.
+async fn closing(stop: impl Future<Output = ()>, on_stop: OnStop, leases: Arc<Leases>) {
+    stop.await;
+    if on_stop == OnStop::Delete {
+        leases.close();
     }
-    Ok(Place {
-        base,
-        mode: files.mode,
-        max_ttl: files.max_ttl,
-        owner_grace: files.owner_grace,
-    })
 }
 
 /// Waits for the servers: as long as they serve, then as long as draining may take.
@@ -367,15 +374,13 @@ async fn drained(
 }
 
 /// Connections as they come. Failing to accept, as without free file descriptors, passes.
-fn incoming(
-    listener: UnixListener,
-) -> impl stream::Stream<Item = std::io::Result<tokio::net::UnixStream>> {
+fn incoming(listener: UnixListener) -> impl stream::Stream<Item = std::io::Result<Connection>> {
     // Long enough not to spin, short enough that nobody notices.
     const PAUSE: Duration = Duration::from_millis(100);
     stream::unfold(listener, async |listener| {
         loop {
             match listener.accept().await {
-                Ok((connection, _)) => return Some((Ok(connection), listener)),
+                Ok((stream, _)) => return Some((Ok(Connection::of(stream)), listener)),
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection");
                     tokio::time::sleep(PAUSE).await;

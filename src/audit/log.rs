@@ -3,6 +3,7 @@
 //! record counts when the sink that the operator chose has it; while that cannot be, nothing is
 //! released, and the log says since when and why.
 
+mod around;
 mod draft;
 mod queue;
 mod store;
@@ -17,8 +18,19 @@ use std::{
 use tokio::sync::watch;
 
 pub(crate) use self::draft::Draft;
-use self::{queue::Shared, store::Store, thread::Thread};
-use super::{chain::Head, event::Event, sink::file};
+use self::{
+    around::{Followers, Pruner},
+    draft::Scribe,
+    queue::Shared,
+    store::Store,
+    thread::{Parts, Thread},
+};
+use super::{
+    chain::Head,
+    event::Event,
+    key::{self, SigningKey},
+    sink::{self, current::Resumed},
+};
 use crate::config;
 
 /// A handle to the log. All of them are of the same log.
@@ -50,6 +62,8 @@ pub struct State {
     pub failing: Option<Failing>,
     /// How many records that nobody waited for found no room, since the start.
     pub lost: u64,
+    /// How many records a sink that does not count had no room for, since the start.
+    pub missed: u64,
     /// How often records were made durable, since the start.
     pub syncs: u64,
 }
@@ -61,6 +75,7 @@ impl Default for State {
             checkpoint: None,
             failing: None,
             lost: 0,
+            missed: 0,
             syncs: 0,
         }
     }
@@ -88,9 +103,12 @@ impl Failing {
 /// Why there is no log.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The file cannot be used.
-    #[error("audit.path: {0}")]
-    File(#[from] file::Error),
+    /// The sink that counts cannot be used.
+    #[error(transparent)]
+    Sink(#[from] sink::Error),
+    /// The signing key cannot be used.
+    #[error("audit.signing_key: {0}")]
+    Key(#[from] key::Error),
     /// The machine gives no random numbers, or no thread.
     #[error("the audit trail: {0}")]
     System(#[from] io::Error),
@@ -104,47 +122,61 @@ pub struct Unclosed(Duration);
 impl Log {
     /// Opens the sinks, goes on with the chain that is there or begins one, and starts the thread.
     pub fn open(settings: &config::audit::Audit) -> Result<(Self, Writer), Error> {
-        let store = Store::open(settings);
-        Self::start(store, settings.timeout, settings)
+        let key = settings.signing_key.as_deref().map(SigningKey::load);
+        let key = key.transpose()?;
+        let store = Store::open(settings)?;
+        let (followers, resumed) = Followers::start(settings)?;
+        let instance: Arc<str> = random_instance()?.into();
+        let shared = Arc::new(Shared::new());
+        let parts = Parts {
+            pruner: Pruner::new(settings, shared.clone()),
+            scribe: Scribe::new(instance.clone(), key),
+            interval: settings.checkpoint_interval,
+            shared,
+            store,
+            followers,
+        };
+        Self::start(parts, resumed, instance, settings.timeout)
     }
 
     /// A log that keeps nothing, for benchmarks and tests of what is around it.
     pub fn to_nowhere() -> Result<(Self, Writer), Error> {
         const LONG: Duration = Duration::from_secs(60 * 60);
-        Self::begin(Store::Nowhere, LONG, LONG)
+        let instance: Arc<str> = random_instance()?.into();
+        let shared = Arc::new(Shared::new());
+        let parts = Parts {
+            pruner: Pruner::nothing(shared.clone()),
+            scribe: Scribe::new(instance.clone(), None),
+            interval: LONG,
+            shared,
+            store: Store::Nowhere,
+            followers: Followers::default(),
+        };
+        Self::start(parts, None, instance, LONG)
     }
 
     fn start(
-        store: Store,
+        parts: Parts,
+        resumed: Option<Resumed>,
+        instance: Arc<str>,
         timeout: Duration,
-        settings: &config::audit::Audit,
     ) -> Result<(Self, Writer), Error> {
-        Self::begin(store, timeout, settings.checkpoint_interval)
-    }
-
-    fn begin(
-        store: Store,
-        timeout: Duration,
-        checkpoint_interval: Duration,
-    ) -> Result<(Self, Writer), Error> {
-        let shared = Arc::new(Shared::new());
-        let instance: Arc<str> = random_instance()?.into();
+        let shared = parts.shared.clone();
         let log = Self {
-            place: store.place(),
+            place: parts.store.place(),
             shared: shared.clone(),
-            instance: instance.clone(),
+            instance,
             timeout,
         };
-        let thread = Thread::open(shared.clone(), store, instance, checkpoint_interval)?;
+        let thread = Thread::open(parts, resumed)?;
         let (ending, ended) = mpsc::channel();
         let run = move || {
             thread.run();
-            // Nobody may be waiting.
+            // Whoever waits for the end sees that this is gone.
             drop(ending);
         };
-        std::thread::Builder::new()
-            .name("audit".to_owned())
-            .spawn(run)?;
+        let threads = std::thread::Builder::new().name("audit".to_owned());
+        threads.spawn(run)?;
         let closed = false;
         Ok((
             log,

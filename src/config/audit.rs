@@ -116,6 +116,9 @@ pub(super) fn read(mut table: Table<'_>) -> Option<Audit> {
     })
 }
 
+/// Each file begins with a header and ends with a checkpoint; there should be more in it.
+const SMALLEST: u64 = 4096;
+
 fn file(table: &mut Table<'_>) -> Option<File> {
     let wanted = table.or("file", true);
     let keys = ["path", "rotate_size", "keep", "keep_for"];
@@ -130,8 +133,6 @@ fn file(table: &mut Table<'_>) -> Option<File> {
         keep: table.optional::<Count>("keep").map(|Count(count)| count),
         keep_for: table.optional("keep_for"),
     };
-    // Each file begins with a header and ends with a checkpoint; there should be more in it.
-    const SMALLEST: u64 = 4096;
     if file.rotate_size < SMALLEST {
         table.problem("rotate_size", format!("is less than {SMALLEST} bytes"));
     }

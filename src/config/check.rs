@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{
-    Config, Delivery, Files, Limits, Listen, Log, LogFormat, audit, issuer,
+    Config, Delivery, Files, Limits, Listen, Log, LogFormat, OnStop, audit, issuer,
     raw::Table,
     rule::{self, Rules},
     value::{Count, DeliveryChoice, Host, HttpUrl, HttpsUrl, Octal},
@@ -116,13 +116,22 @@ fn files(mut table: Table<'_>) -> Files {
             "has other characters than letters, digits and _ . / -; paths in it go through shells";
         table.problem("directory", problem.to_owned());
     }
+    let state = PathBuf::from("/run/runner-secrets-state");
+    let state_directory = table.or("state_directory", state);
+    // Jobs can see the one and must never see the other.
+    if state_directory.starts_with(&directory) || directory.starts_with(&state_directory) {
+        let problem = "is, or is in, or holds files.directory; give it a place of its own";
+        table.problem("state_directory", problem.to_owned());
+    }
     Files {
         directory,
+        state_directory,
         require_memory_backed: table.or("require_memory_backed", true),
         mode,
         max_ttl: table.or("max_ttl", DAY),
         // after_script is another process than the script, and still needs the files.
         owner_grace: table.or("owner_grace", Duration::from_secs(10 * 60)),
+        on_stop: table.or("on_stop", OnStop::Delete),
     }
 }
 

@@ -67,10 +67,12 @@ fn listen(listen: &Listen) -> Value {
 fn files(files: &Files) -> Value {
     json!({
         "directory": files.directory,
+        "state_directory": files.state_directory,
         "require_memory_backed": files.require_memory_backed,
         "file_mode": mode(files.mode),
         "max_ttl": duration(files.max_ttl),
         "owner_grace": duration(files.owner_grace),
+        "on_stop": files.on_stop.to_string(),
     })
 }
 

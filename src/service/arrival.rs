@@ -4,12 +4,14 @@
 use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
-use tonic::{Request, Status, metadata::MetadataMap, transport::server::UdsConnectInfo};
+use tonic::{Request, Status, metadata::MetadataMap};
 
 use super::encode;
 use crate::{
     audit::{Audit, event::Caller},
     error::Error,
+    process::Process,
+    socket::Peer,
 };
 
 /// A request that may be read.
@@ -17,6 +19,8 @@ use crate::{
 pub(super) struct Arrival {
     pub(super) request_id: String,
     pub(super) caller: Caller,
+    /// The calling process itself, where it still runs.
+    pub(super) process: Option<Arc<Process>>,
     pub(super) deadline: Instant,
 }
 
@@ -34,33 +38,37 @@ impl Door {
     /// Attaches an [`Arrival`] to a request, or turns it away.
     pub(crate) fn admit(&self, mut request: Request<()>) -> Result<Request<()>, Status> {
         let request_id = request_id()?;
-        let peer = request.extensions().get::<UdsConnectInfo>();
-        let peer = peer.and_then(|peer| peer.peer_cred.as_ref());
-        let caller = peer.map(|peer| Caller {
-            uid: peer.uid(),
-            gid: peer.gid(),
-            pid: peer.pid(),
-        });
-        let caller = self.may_call(&request_id, caller);
-        let caller = caller.map_err(|error| encode::status(&request_id, &error))?;
+        let peer = request.extensions().get::<Option<Peer>>().cloned();
+        let admitted = self.may_call(&request_id, peer.flatten());
+        let (caller, process) = admitted.map_err(|error| encode::status(&request_id, &error))?;
         let longest = self.request_timeout;
         let allowed = timeout(request.metadata()).map_or(longest, |asked| longest.min(asked));
         request.extensions_mut().insert(Arrival {
             request_id,
             caller,
+            process,
             deadline: Instant::now() + allowed,
         });
         Ok(request)
     }
 
     /// Who calls, if they may; otherwise that goes on record here, where the request ends.
-    fn may_call(&self, request_id: &str, caller: Option<Caller>) -> Result<Caller, Error> {
+    fn may_call(
+        &self,
+        request_id: &str,
+        peer: Option<Peer>,
+    ) -> Result<(Caller, Option<Arc<Process>>), Error> {
         let denied = |problem| Err(Error::CallerDenied { problem });
-        let Some(caller) = caller else {
+        let Some(peer) = peer else {
             return denied("the calling process cannot be told");
         };
+        let caller = Caller {
+            uid: peer.uid,
+            gid: peer.gid,
+            pid: peer.pid,
+        };
         if self.allowed_uids.is_empty() || self.allowed_uids.contains(&caller.uid) {
-            return Ok(caller);
+            return Ok((caller, peer.process));
         }
         let refused = denied("this user of the host may not use the daemon");
         let span = span("connect", request_id, caller);

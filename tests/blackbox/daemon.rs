@@ -90,6 +90,11 @@ impl Place {
         found.unwrap()
     }
 
+    /// `files.state_directory`
+    pub(crate) fn state(&self) -> PathBuf {
+        self.path("state")
+    }
+
     /// Everything in `files.directory`.
     pub(crate) fn left(&self) -> Vec<String> {
         names(&self.leases())
@@ -141,10 +146,22 @@ pub(crate) struct Config {
 impl Config {
     /// One listener and a directory for files in `place`.
     pub(crate) fn of(place: &Place) -> Self {
-        Self::default()
+        let config = Self::default();
+        // Without root, files can be for this user alone, and the daemon wants that to be said.
+        let uid = rustix::process::geteuid();
+        let config = if uid.is_root() {
+            config
+        } else {
+            config.set("listen.allowed_uids", format!("[{uid}]"))
+        };
+        config
             .text("listen.socket", &place.socket().display().to_string())
             .text("audit.path", &place.trail().display().to_string())
             .text("files.directory", &place.leases().display().to_string())
+            .text(
+                "files.state_directory",
+                &place.state().display().to_string(),
+            )
             .set("files.require_memory_backed", place.in_memory)
             .text("issuer.url", NOBODY)
             .set("issuer.audiences", format!("[{AUDIENCE:?}]"))

@@ -59,6 +59,7 @@ struct Queue {
     failing: Option<Failing>,
     lost: u64,
     reopen: bool,
+    stuck: bool,
     closing: bool,
 }
 
@@ -67,6 +68,7 @@ struct Queue {
 pub(super) struct Woken {
     pub(super) entries: Vec<Entry>,
     pub(super) reopen: bool,
+    pub(super) stuck: bool,
     pub(super) closing: bool,
 }
 
@@ -125,7 +127,11 @@ impl Shared {
 
     /// Somebody has waited for too long: nobody else needs to, until the thread is back.
     pub(super) fn is_stuck(&self, cause: String) -> Failing {
-        self.set_failing(&mut self.lock(), cause)
+        let mut queue = self.lock();
+        queue.stuck = true;
+        // It may have come back just now, and then nothing else would tell it.
+        self.awake.notify_one();
+        self.set_failing(&mut queue, cause)
     }
 
     /// The trail cannot be written. Everybody who waits for it is told.
@@ -186,6 +192,11 @@ impl Shared {
         );
     }
 
+    /// The chain goes on here.
+    pub(super) fn begin(&self, head: Head) {
+        self.state.send_modify(|state| state.head = head);
+    }
+
     /// Records up to here are durable.
     pub(super) fn advance(&self, head: Head) {
         self.state.send_modify(|state| {
@@ -198,6 +209,13 @@ impl Shared {
     pub(super) fn checked(&self, head: Head) {
         self.state
             .send_modify(|state| state.checkpoint = Some(head));
+    }
+
+    /// Another sink had no room for so many.
+    pub(super) fn missed(&self, count: u64) {
+        if count > 0 {
+            self.state.send_modify(|state| state.missed += count);
+        }
     }
 
     pub(super) fn refused(&self) {
@@ -221,10 +239,14 @@ impl Shared {
         loop {
             let some = take && !queue.entries.is_empty();
             let left = until.saturating_duration_since(Instant::now());
-            if some || queue.reopen || queue.closing || left == Duration::ZERO {
+            let told = queue.reopen || queue.stuck || queue.closing;
+            if some || told || left == Duration::ZERO {
+                // What was told may change where the entries go.
+                let takes = take && !queue.reopen && !queue.stuck;
                 return Woken {
-                    entries: if take { queue.take() } else { Vec::new() },
+                    entries: if takes { queue.take() } else { Vec::new() },
                     reopen: mem::take(&mut queue.reopen),
+                    stuck: mem::take(&mut queue.stuck),
                     closing: queue.closing,
                 };
             }
@@ -233,9 +255,13 @@ impl Shared {
         }
     }
 
-    /// Everything that waits, at the end.
-    pub(super) fn rest(&self) -> Vec<Entry> {
-        self.lock().entries.drain(..).collect()
+    pub(super) fn is_empty(&self) -> bool {
+        self.lock().entries.is_empty()
+    }
+
+    /// How many records nobody will write any more.
+    pub(super) fn rest(&self) -> usize {
+        self.lock().entries.drain(..).count()
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue> {

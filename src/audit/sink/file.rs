@@ -137,6 +137,9 @@ impl Open {
         if Identity::of(&status) != self.identity || status.st_nlink == 0 {
             return Err(unfit(path, IS_ANOTHER));
         }
+        if u64::try_from(status.st_size) != Ok(self.size) {
+            return Err(unfit(path, IS_CHANGED));
+        }
         fit_file(path, &status)?;
         rustix::fs::accessat(
             CWD,
@@ -263,6 +266,8 @@ pub(crate) fn sync_directory(path: &Path) -> Result<(), Error> {
 
 const IS_A_LINK: &str = "is a symbolic link; name the file that it leads to";
 const IS_ANOTHER: &str = "is another file than the daemon writes to: it was replaced";
+const IS_CHANGED: &str =
+    "has another length than the daemon has written: it was cut, or somebody else writes to it";
 const IS_FOREIGN: &str = "holds something else than the daemon's audit trail; move it away";
 const IS_GONE: &str = "is gone: it was deleted or renamed";
 const IS_IN_USE: &str = "is in use by another process, which has locked it";
