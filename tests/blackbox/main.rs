@@ -34,6 +34,7 @@ mod stage;
 mod trap;
 
 mod audit;
+mod auditor;
 mod bytes;
 mod callers;
 mod client;
