@@ -48,8 +48,12 @@ pub mod command;
 #[cfg(feature = "daemon")]
 pub mod config;
 #[cfg(feature = "daemon")]
+mod connections;
+#[cfg(feature = "daemon")]
 pub mod error;
 pub mod files;
+#[cfg(feature = "daemon")]
+mod limits;
 #[cfg(feature = "daemon")]
 pub mod log;
 pub mod name;

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use futures_util::{FutureExt as _, future::Shared, stream};
+use futures_util::{FutureExt as _, future::Shared};
 use runner_secrets_proto::{
     FILE_DESCRIPTOR_SET, v1::secrets_provider_server::SecretsProviderServer,
 };
@@ -17,8 +17,7 @@ use tokio::{net::UnixListener, task::JoinSet};
 use tonic::{
     Request, Status,
     server::NamedService as _,
-    service::{Interceptor, interceptor::InterceptedService},
-    transport::Server,
+    service::{Interceptor, Routes, interceptor::InterceptedService},
 };
 use tonic_health::{ServingStatus, server::HealthReporter};
 use tonic_reflection::server::v1::{ServerReflection, ServerReflectionServer};
@@ -26,17 +25,19 @@ use tonic_reflection::server::v1::{ServerReflection, ServerReflectionServer};
 use crate::{
     azure::{self, Azure},
     config::{Config, Delivery},
+    connections::{self, Connections},
     files::{
         self, Base,
         lease::{Ended, Leases},
     },
+    limits::{Admission, Bounds, Rate},
     policy::Policy,
     provide::{Place, Provider, presented::Presented},
-    service::{Door, Front, MOST_DECODED},
+    service::{Door, Entrance, Front, MOST_DECODED},
     socket::{self, Socket},
 };
 
-type Service = InterceptedService<SecretsProviderServer<Front<Azure>>, Doorkeeper>;
+type Service = InterceptedService<Entrance<SecretsProviderServer<Front<Azure>>>, Doorkeeper>;
 
 /// Turns away who may not call, before a body is read.
 #[derive(Clone, Debug)]
@@ -72,12 +73,12 @@ pub enum Error {
     /// A socket cannot be had.
     #[error(transparent)]
     Socket(#[from] socket::Error),
-    /// A socket failed while serving.
+    /// A socket that is there cannot be served.
     #[error("{}: {source}", socket.display())]
     Serving {
         /// Which.
         socket: PathBuf,
-        /// How.
+        /// Why.
         source: std::io::Error,
     },
 }
@@ -105,7 +106,7 @@ impl Daemon {
         tracing::info!(hash = policy.hash(), rules = policy.rules(), mode = %policy.mode(), "policy in force");
         let provider = Provider {
             verifier: keys::verifier(&config.issuers)?,
-            presented: Presented::default(),
+            presented: Presented::new(config.limits.token_rate),
             policy: RwLock::new(Arc::new(policy)),
             cloud: config.azure.cloud.clone(),
             vault,
@@ -129,6 +130,16 @@ impl Daemon {
     /// configured time. No file of any job is left behind.
     pub async fn serve(self, stop: impl Future<Output = ()> + Send + 'static) -> Result<(), Error> {
         let stop = stop.boxed().shared();
+        let limits = &self.config.limits;
+        let connections = Connections::new(connections::Limits {
+            most: connections::most(limits.connections),
+            idle_timeout: limits.idle_timeout,
+        });
+        let admission = Admission::new(Bounds {
+            requests: limits.requests,
+            queue: limits.queue,
+            rate: Rate::new(limits.caller_rate, limits.caller_rate.saturating_mul(10)),
+        });
         let mut servers = JoinSet::new();
         let mut held = Vec::new();
         for (socket, listen) in self.sockets.into_iter().zip(&self.config.listeners) {
@@ -143,12 +154,13 @@ impl Daemon {
             };
             let service = SecretsProviderServer::new(front);
             let service = service.max_decoding_message_size(MOST_DECODED);
+            let admission = admission.clone();
+            let service = Entrance { service, admission };
             let service = InterceptedService::new(service, Doorkeeper(door));
             let served = listener(
-                socket.listener,
-                &socket.path,
-                service,
-                listen.reflection,
+                (socket.listener, &socket.path),
+                (service, listen.reflection),
+                connections.clone(),
                 stop.clone(),
             );
             servers.spawn(served?);
@@ -217,29 +229,27 @@ fn policy(config: &Config) -> Policy {
 
 /// The server of one listener, as a future that ends when it has drained.
 fn listener(
-    listener: std::os::unix::net::UnixListener,
-    path: &Path,
-    service: Service,
-    reflects: bool,
+    (listener, path): (std::os::unix::net::UnixListener, &Path),
+    (service, reflects): (Service, bool),
+    connections: Arc<Connections>,
     stop: Shared<impl Future<Output = ()> + Send + 'static>,
-) -> Result<impl Future<Output = Result<(), Error>> + Send + 'static, Error> {
+) -> Result<impl Future<Output = ()> + Send + 'static, Error> {
     let socket = path.to_owned();
     let failed = move |source| Error::Serving { socket, source };
     let listener = listener
         .set_nonblocking(true)
         .and_then(|()| UnixListener::from_std(listener))
-        .map_err(failed.clone())?;
+        .map_err(failed)?;
     let (health, health_service) = tonic_health::server::health_reporter();
     let reflection = reflects.then(reflection).transpose()?;
     Ok(async move {
         health.set_serving::<Service>().await;
-        Server::builder()
-            .add_service(service)
-            .add_service(health_service)
-            .add_optional_service(reflection)
-            .serve_with_incoming_shutdown(incoming(listener), leaving(stop, health))
-            .await
-            .map_err(|error| failed(std::io::Error::other(error)))
+        let mut routes = Routes::new(service).add_service(health_service);
+        if let Some(reflection) = reflection {
+            routes = routes.add_service(reflection);
+        }
+        let stop = leaving(stop, health).boxed().shared();
+        connections::serve(listener, routes.prepare(), connections, stop).await;
     })
 }
 
@@ -271,43 +281,15 @@ async fn leaving(stop: impl Future<Output = ()>, mut health: HealthReporter) {
 
 /// Waits for the servers: as long as they serve, then as long as draining may take.
 async fn drained(
-    mut servers: JoinSet<Result<(), Error>>,
+    mut servers: JoinSet<()>,
     stop: impl Future<Output = ()>,
     stop_timeout: Duration,
 ) -> Result<(), Error> {
-    tokio::select! {
-        () = stop => tracing::info!("stopping: letting requests end"),
-        Some(Ok(failed @ Err(_))) = servers.join_next() => return failed,
-    }
-    let all = async {
-        while let Some(server) = servers.join_next().await {
-            if let Ok(Err(error)) = server {
-                return Err(error);
-            }
-        }
-        Ok(())
-    };
+    stop.await;
+    tracing::info!("stopping: letting requests end");
+    let all = async { while servers.join_next().await.is_some() {} };
     let ended = tokio::time::timeout(stop_timeout, all).await;
-    ended.unwrap_or(Err(Error::Slow(stop_timeout)))
-}
-
-/// Connections as they come. Failing to accept, as without free file descriptors, passes.
-fn incoming(
-    listener: UnixListener,
-) -> impl stream::Stream<Item = std::io::Result<tokio::net::UnixStream>> {
-    // Long enough not to spin, short enough that nobody notices.
-    const PAUSE: Duration = Duration::from_millis(100);
-    stream::unfold(listener, async |listener| {
-        loop {
-            match listener.accept().await {
-                Ok((connection, _)) => return Some((Ok(connection), listener)),
-                Err(error) => {
-                    tracing::warn!(%error, "cannot accept a connection");
-                    tokio::time::sleep(PAUSE).await;
-                }
-            }
-        }
-    })
+    ended.map_err(|_| Error::Slow(stop_timeout))
 }
 
 /// The service that describes the others, for tools such as grpcurl.

@@ -5,6 +5,7 @@
 mod arrival;
 mod decode;
 mod encode;
+mod entrance;
 
 use std::{sync::Arc, time::SystemTime};
 
@@ -16,7 +17,7 @@ use tonic::{Request, Response, Status};
 use tracing::Instrument as _;
 
 use self::arrival::Arrival;
-pub(crate) use self::{arrival::Door, decode::asked};
+pub(crate) use self::{arrival::Door, decode::asked, entrance::Entrance};
 use crate::{
     config::{Delivery, Limits},
     error::Error,

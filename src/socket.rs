@@ -65,6 +65,16 @@ pub enum Error {
     },
 }
 
+/// Who is calling, as the kernel says (`SO_PEERCRED`), and over which connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer {
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) pid: Option<i32>,
+    /// A number of ours that no other connection of this process has.
+    pub(crate) connection: u64,
+}
+
 /// A listening socket.
 #[derive(Debug)]
 pub struct Socket {

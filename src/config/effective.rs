@@ -59,6 +59,14 @@ impl Limits {
         tracing::info!(
             secrets = self.secrets,
             request_bytes = self.request_bytes,
+            requests = self.requests,
+            queue = self.queue,
+            caller_rate = self.caller_rate,
+            token_rate = self.token_rate,
+            upstream_requests = self.upstream_requests,
+            vault_reads = self.vault_reads,
+            connections = self.connections,
+            idle_timeout = %humantime::format_duration(self.idle_timeout),
             request_timeout = %humantime::format_duration(self.request_timeout),
             stop_timeout = %humantime::format_duration(self.stop_timeout),
             "configured: limits"

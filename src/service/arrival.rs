@@ -4,24 +4,16 @@
 use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
-use tonic::{Request, Status, metadata::MetadataMap, transport::server::UdsConnectInfo};
+use tonic::{Request, Status, metadata::MetadataMap};
 
 use super::encode;
-use crate::error::Error;
-
-/// Who calls, as the kernel says (`SO_PEERCRED`).
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Caller {
-    pub(super) uid: u32,
-    pub(super) gid: u32,
-    pub(super) pid: Option<i32>,
-}
+use crate::{error::Error, socket::Peer};
 
 /// A request that may be read.
 #[derive(Clone, Debug)]
 pub(super) struct Arrival {
     pub(super) request_id: String,
-    pub(super) caller: Caller,
+    pub(super) caller: Peer,
     pub(super) deadline: Instant,
 }
 
@@ -39,16 +31,10 @@ impl Door {
     pub(crate) fn admit(&self, mut request: Request<()>) -> Result<Request<()>, Status> {
         let request_id = request_id()?;
         let refused = |problem| encode::status(&request_id, &Error::CallerDenied { problem });
-        let peer = request.extensions().get::<UdsConnectInfo>();
-        let peer = peer.and_then(|peer| peer.peer_cred.as_ref());
-        let peer = peer.ok_or_else(|| refused("the calling process cannot be told"))?;
-        let caller = Caller {
-            uid: peer.uid(),
-            gid: peer.gid(),
-            pid: peer.pid(),
-        };
+        let caller = request.extensions().get::<Peer>().copied();
+        let caller = caller.ok_or_else(|| refused("the calling process cannot be told"))?;
         if !self.allowed_uids.is_empty() && !self.allowed_uids.contains(&caller.uid) {
-            let Caller { uid, gid, pid } = caller;
+            let Peer { uid, gid, pid, .. } = caller;
             tracing::warn!(
                 request_id,
                 uid,
@@ -79,7 +65,7 @@ impl Arrival {
 
     /// The span that all lines on this request are in.
     pub(super) fn span(&self, call: &'static str) -> tracing::Span {
-        let Caller { uid, gid, pid } = self.caller;
+        let Peer { uid, gid, pid, .. } = self.caller;
         tracing::info_span!("request", call, request_id = self.request_id, uid, gid, pid)
     }
 }
