@@ -10,4 +10,5 @@ mod turns;
 pub(crate) use self::{
     admission::{Admission, Bounds},
     rate::{Pace, Rate},
+    turns::{Queue, Turns},
 };

@@ -94,7 +94,11 @@ pub struct Daemon {
 impl Daemon {
     /// Sets everything up and takes the sockets.
     pub fn bind(config: Config) -> Result<Self, Error> {
-        let vault = Azure::new(&config.azure)?;
+        let bounds = azure::Bounds {
+            requests: config.limits.upstream_requests,
+            reads: config.limits.vault_reads,
+        };
+        let vault = Azure::new(&config.azure, bounds)?;
         let delivers = |listen: &crate::config::Listen| listen.delivery == Delivery::Files;
         let files = config
             .listeners

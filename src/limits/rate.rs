@@ -48,6 +48,11 @@ impl Pace {
         Ok(())
     }
 
+    /// Leaves nothing of what could be had at once.
+    pub(crate) fn drain(&mut self, rate: Rate, now: Instant) {
+        self.due = self.due.max(Some(now + rate.tolerance));
+    }
+
     /// Whether it is as if nothing had ever been taken.
     pub(crate) fn is_rested(self, now: Instant) -> bool {
         self.due.is_none_or(|due| due <= now)
@@ -78,6 +83,15 @@ mod tests {
         let rested = start + Duration::from_secs(60);
         assert!(pace.is_rested(rested));
         assert_eq!(taken(&mut pace, rate, rested), 30);
+    }
+
+    #[test]
+    fn what_is_drained_comes_one_by_one() {
+        let (rate, start) = (Rate::new(10, 30), Instant::now());
+        let mut pace = Pace::default();
+        pace.drain(rate, start);
+        assert_eq!(taken(&mut pace, rate, start), 1);
+        assert!(pace.take(rate, start).is_err());
     }
 
     #[test]

@@ -93,6 +93,15 @@ impl Stage {
         self.put_with(name, value, Attributes::default())
     }
 
+    /// Stores a secret in another vault, which comes into being with its first.
+    pub(crate) fn put_in(&self, vault: &str, name: &str, value: &str) {
+        let secret = NewSecret {
+            value: value.to_owned(),
+            ..NewSecret::default()
+        };
+        self.emulator.put_secret(vault, name, secret);
+    }
+
     pub(crate) fn put_with(&self, name: &str, value: &str, attributes: Attributes) -> String {
         let secret = NewSecret {
             value: value.to_owned(),
@@ -156,6 +165,18 @@ pub(crate) fn config(place: &Place, emulator: &Emulator) -> Config {
         .set("rule.bound_claims", "{ project_path = \"**\" }")
         .set("rule.vaults", format!("[{:?}]", ready.vault_url))
         .set("rule.secrets", "[\"*\"]")
+}
+
+/// The URL of a vault.
+pub(crate) fn vault_url(vault: &str) -> String {
+    format!("https://{vault}.vault.azure.net")
+}
+
+/// Lets the usual rule grant secrets of other vaults as well.
+pub(crate) fn vaults(config: Config, others: impl IntoIterator<Item = String>) -> Config {
+    let all = [VAULT.to_owned()].into_iter().chain(others);
+    let all: Vec<String> = all.map(|vault| vault_url(&vault)).collect();
+    config.set("rule.vaults", format!("{all:?}"))
 }
 
 pub(crate) fn object(value: Value) -> Map<String, Value> {
