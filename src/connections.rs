@@ -29,8 +29,9 @@ use crate::socket::Peer;
 /// A request that is there at once needs no more, and a client that sends a byte at a time has to
 /// be done with its first head by then.
 const FIRST_REQUEST: Duration = Duration::from_secs(10);
-/// Requests at a time on one connection: a job has one, and turns go by connection.
-const STREAMS: u32 = 32;
+/// Requests at a time on one connection. A job has one; clients that have more send up to a hundred
+/// before they are told how many there may be, and those beyond would fail without a reason of ours.
+const STREAMS: u32 = 100;
 /// A client that is stopped, or only half there, does not answer; a living one does within
 /// milliseconds.
 const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(10));

@@ -340,12 +340,7 @@ async fn every_failure_of_key_vault_has_its_reason_and_reaches_no_other_host() {
     // A vault for each: what one answers counts for all its callers.
     let vault = |case: usize| format!("broken-{case}");
     let stage = Stage::with(|config| vaults(config, (0..cases.len()).map(vault))).await;
-    stage.emulator.set_permissions(vec![Permission {
-        client_id: stage.emulator.ready().client_id.clone(),
-        vault: "*".to_owned(),
-        secrets: vec!["*".to_owned()],
-        operations: vec!["get".to_owned()],
-    }]);
+    stage.emulator.set_permissions(vec![stage.everything()]);
     let check = async |(index, case): (usize, &Case)| {
         let vault = vault(index);
         stage.put_in(&vault, "x", "x");
