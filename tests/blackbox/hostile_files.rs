@@ -166,7 +166,7 @@ async fn no_variables_name_leaves_the_directory() {
 
 #[tokio::test]
 async fn a_reader_sees_no_file_or_the_whole_file() {
-    let stage = Stage::new().await;
+    let stage = Stage::with(|config| config.set("limits.token_rate", 100_000)).await;
     let value = "0123456789abcdef".repeat(1500);
     stage.put("long", &value);
     let (leases, caller, token) = (stage.place.leases(), stage.caller().await, stage.token());
