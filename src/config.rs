@@ -11,6 +11,7 @@ mod value;
 
 use std::{
     fmt, fs,
+    net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -37,6 +38,8 @@ pub struct Config {
     pub rules: Rules,
     /// `[audit]`
     pub audit: Audit,
+    /// `[admin] listen`: where `/metrics`, `/livez` and `/readyz` are
+    pub admin: Option<SocketAddr>,
     /// `[limits]`
     pub limits: Limits,
     /// `[log]`
@@ -128,6 +131,15 @@ pub enum LogFormat {
     Json,
     /// Text.
     Text,
+}
+
+impl fmt::Display for LogFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Json => "json",
+            Self::Text => "text",
+        })
+    }
 }
 
 /// The file could not be used.

@@ -56,6 +56,8 @@ pub struct Writer {
 pub struct State {
     /// The last record that is durable.
     pub head: Head,
+    /// The last checkpoint that this daemon wrote.
+    pub checkpoint: Option<Head>,
     /// Why nothing can be recorded; `None`: it can.
     pub failing: Option<Failing>,
     /// How many records that nobody waited for found no room, since the start.
@@ -70,6 +72,7 @@ impl Default for State {
     fn default() -> Self {
         Self {
             head: Head::GENESIS,
+            checkpoint: None,
             failing: None,
             lost: 0,
             missed: 0,

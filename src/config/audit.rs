@@ -94,7 +94,7 @@ pub enum User {
     Login,
     /// By its number.
     Id,
-    /// By a hash of its name with the key in this file, 32 bytes or more.
+    /// By a hash of its number with the key in this file, 32 bytes or more.
     Hmac(PathBuf),
 }
 

@@ -26,6 +26,7 @@ pub(super) fn config(mut root: Table<'_>) -> Option<Config> {
     let issuers = issuer::read(&mut root);
     let rules = rule::read(&mut root, &issuers);
     let audit = audit::read(root.table("audit"));
+    let admin = root.table("admin").optional("listen");
     let limits = limits(root.table("limits"));
     let log = log(root.table("log"));
     let (azure, defaults) = azure?;
@@ -38,6 +39,7 @@ pub(super) fn config(mut root: Table<'_>) -> Option<Config> {
         issuers,
         rules,
         audit: audit?,
+        admin,
         limits,
         log,
     })

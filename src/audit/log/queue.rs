@@ -205,6 +205,12 @@ impl Shared {
         });
     }
 
+    /// The record there is a checkpoint.
+    pub(super) fn checked(&self, head: Head) {
+        self.state
+            .send_modify(|state| state.checkpoint = Some(head));
+    }
+
     /// Another sink had no room for so many.
     pub(super) fn missed(&self, count: u64) {
         if count > 0 {

@@ -229,6 +229,7 @@ impl Thread {
         self.add(&mut draft, &self.parts.scribe.checkpoint());
         self.append(draft)?;
         self.unchecked = false;
+        self.parts.shared.checked(self.head);
         let Head { seq, hash } = self.head;
         tracing::info!(seq, %hash, "audit head");
         Ok(())
