@@ -41,8 +41,21 @@ impl Stage {
         Self::start("", emulator, change).await
     }
 
+    /// In a place that something was done to before the daemon starts.
+    pub(crate) async fn within(place: Place) -> Self {
+        Self::start_in(place, "", emulator().await, |config| config).await
+    }
+
     async fn start(level: &str, emulator: Emulator, change: impl FnOnce(Config) -> Config) -> Self {
-        let place = Place::new();
+        Self::start_in(Place::new(), level, emulator, change).await
+    }
+
+    async fn start_in(
+        place: Place,
+        level: &str,
+        emulator: Emulator,
+        change: impl FnOnce(Config) -> Config,
+    ) -> Self {
         change(config(&place, &emulator)).write(&place.path("config.toml"));
         let mut command = crate::daemon::serve(&place.path("config.toml"));
         if !level.is_empty() {
