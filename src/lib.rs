@@ -39,6 +39,8 @@
 )]
 
 #[cfg(feature = "daemon")]
+pub mod admin;
+#[cfg(feature = "daemon")]
 pub mod audit;
 #[cfg(feature = "daemon")]
 pub mod azure;
@@ -53,6 +55,8 @@ pub mod error;
 pub mod files;
 #[cfg(feature = "daemon")]
 pub mod log;
+#[cfg(feature = "daemon")]
+pub mod metrics;
 pub mod name;
 #[cfg(feature = "daemon")]
 pub mod policy;

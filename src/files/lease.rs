@@ -108,23 +108,20 @@ impl fmt::Debug for Leases {
 }
 
 impl Leases {
-    /// No leases yet. `ended` hears of the end of each.
-    pub fn new(ended: impl Fn(Ended) + Send + Sync + 'static) -> Self {
+    /// No leases yet. `ended` hears of the end of each; the next daemon finds notes of them in
+    /// `notes`.
+    pub fn new(notes: Option<Notes>, ended: impl Fn(Ended) + Send + Sync + 'static) -> Self {
         Self {
             book: Mutex::default(),
             changed: Notify::new(),
-            notes: None,
+            notes,
             ended: Box::new(ended),
         }
     }
 
-    /// Keeps notes of them from now on, for the next daemon.
-    #[must_use]
-    pub fn noting(self, notes: Notes) -> Self {
-        Self {
-            notes: Some(notes),
-            ..self
-        }
+    /// Where the notes are.
+    pub(super) fn notes(&self) -> Option<&Notes> {
+        self.notes.as_ref()
     }
 
     /// Writes the values to files of mode `mode` below `base`, for the holder alone.
@@ -198,6 +195,12 @@ impl Leases {
     /// Grants no more from now on: what is granted now would be deleted before it could be used.
     pub fn close(&self) {
         self.book().closed = true;
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.book().held.len()
     }
 
     /// Deletes all files, because the daemon stops.

@@ -33,6 +33,7 @@ mod signer;
 mod stage;
 mod trap;
 
+mod audit;
 mod bytes;
 mod callers;
 mod client;
@@ -50,6 +51,7 @@ mod keys;
 mod kills;
 mod leaks;
 mod lifetimes;
+mod monitoring;
 mod reload;
 mod rights;
 mod room;

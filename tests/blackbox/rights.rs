@@ -25,12 +25,13 @@ fn furnished() -> Place {
     place.open_to_all();
     for (program, name) in [(PROGRAM, "daemon"), (CLIENT, "client")] {
         fs::copy(program, place.path(name)).unwrap();
-        // The client believes a daemon that runs as its own file's owner.
-        chown(place.path(name), Some(DAEMON), Some(DAEMON)).unwrap();
     }
     fs::set_permissions(place.leases(), fs::Permissions::from_mode(0o711)).unwrap();
-    for directory in [place.leases(), place.path("")] {
-        chown(directory, Some(DAEMON), Some(DAEMON)).unwrap();
+    // The client too: it believes a daemon that runs as its own file's owner.
+    let own = fs::read_dir(place.path("")).unwrap();
+    let own = own.map(|entry| entry.unwrap().path());
+    for path in own.chain([place.path("")]) {
+        chown(path, Some(DAEMON), Some(DAEMON)).unwrap();
     }
     place
 }
