@@ -133,25 +133,19 @@ impl Leases {
         terms: Terms,
     ) -> Result<Granted, Error> {
         let failed = Error::FilesFailed;
-        let lengths = values.clone().map(|(_, value)| value.expose().len());
-        base.refuse_full(lengths).map_err(failed)?;
         let id = base.random_name().map_err(failed)?;
         let staged = base.stage().map_err(failed)?;
         // Before the first secret is in it, so that there is none that the next daemon does not
         // know of.
         let noted = self.note(&staged, &id, &terms).map_err(failed)?;
-        let owner = Some(terms.holder.uid);
-        for (variable, value) in values {
-            let written = staged.write(variable, value, mode, owner);
-            written.map_err(failed)?;
-        }
         let granted = Granted::new(self, &id, staged.path(), terms.until);
+        let files = base.fill(staged, mode, Some(terms.holder.uid), values);
         let lease = Lease {
             request_id: terms.request_id,
             holder: terms.holder,
             until: terms.until,
             end: End::Expired,
-            files: staged.publish(owner).map_err(failed)?,
+            files: files.map_err(failed)?,
             noted,
             watch: None,
         };

@@ -48,7 +48,7 @@ fn leases() -> (Arc<Leases>, Ends) {
     let ends = Ends::default();
     let heard = ends.clone();
     let leases = Leases::new(None, move |ended| {
-        heard.lock().unwrap().push((ended.lease, ended.end))
+        heard.lock().unwrap().push((ended.lease, ended.end));
     });
     (Arc::new(leases), ends)
 }
