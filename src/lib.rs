@@ -64,7 +64,6 @@ pub mod metrics;
 pub mod name;
 #[cfg(feature = "daemon")]
 pub mod policy;
-#[cfg(feature = "daemon")]
 pub mod process;
 #[cfg(feature = "daemon")]
 pub mod provide;

@@ -63,6 +63,11 @@ impl Place {
         self.path("leases")
     }
 
+    /// `files.state_directory`
+    pub(crate) fn state(&self) -> PathBuf {
+        self.path("state")
+    }
+
     /// `audit.path`
     pub(crate) fn trail(&self) -> PathBuf {
         self.path("audit/audit.jsonl")
@@ -88,11 +93,6 @@ impl Place {
         })
         .await;
         found.unwrap()
-    }
-
-    /// `files.state_directory`
-    pub(crate) fn state(&self) -> PathBuf {
-        self.path("state")
     }
 
     /// Everything in `files.directory`.
@@ -305,6 +305,10 @@ impl Daemon {
         });
         let in_time = timeout(PATIENCE, done).await.is_ok();
         assert!(in_time, "the daemon never said so:\n{}", self.log());
+    }
+
+    pub(crate) fn pid(&self) -> i32 {
+        self.pid.as_raw_nonzero().get()
     }
 
     /// Everything that it has said.
