@@ -307,10 +307,6 @@ impl Daemon {
         assert!(in_time, "the daemon never said so:\n{}", self.log());
     }
 
-    pub(crate) fn pid(&self) -> i32 {
-        self.pid.as_raw_nonzero().get()
-    }
-
     /// Everything that it has said.
     pub(crate) fn log(&self) -> String {
         String::from_utf8_lossy(&self.output.borrow().text).into_owned()
