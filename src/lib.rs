@@ -49,10 +49,14 @@ pub mod client;
 pub mod command;
 #[cfg(feature = "daemon")]
 pub mod config;
+#[cfg(feature = "daemon")]
+mod connections;
 pub mod dump;
 #[cfg(feature = "daemon")]
 pub mod error;
 pub mod files;
+#[cfg(feature = "daemon")]
+mod limits;
 #[cfg(feature = "daemon")]
 pub mod log;
 #[cfg(feature = "daemon")]
@@ -60,7 +64,6 @@ pub mod metrics;
 pub mod name;
 #[cfg(feature = "daemon")]
 pub mod policy;
-#[cfg(feature = "daemon")]
 pub mod process;
 #[cfg(feature = "daemon")]
 pub mod provide;

@@ -108,23 +108,20 @@ impl fmt::Debug for Leases {
 }
 
 impl Leases {
-    /// No leases yet. `ended` hears of the end of each.
-    pub fn new(ended: impl Fn(Ended) + Send + Sync + 'static) -> Self {
+    /// No leases yet. `ended` hears of the end of each; the next daemon finds notes of them in
+    /// `notes`.
+    pub fn new(notes: Option<Notes>, ended: impl Fn(Ended) + Send + Sync + 'static) -> Self {
         Self {
             book: Mutex::default(),
             changed: Notify::new(),
-            notes: None,
+            notes,
             ended: Box::new(ended),
         }
     }
 
-    /// Keeps notes of them from now on, for the next daemon.
-    #[must_use]
-    pub fn noting(self, notes: Notes) -> Self {
-        Self {
-            notes: Some(notes),
-            ..self
-        }
+    /// Where the notes are.
+    pub(super) fn notes(&self) -> Option<&Notes> {
+        self.notes.as_ref()
     }
 
     /// Writes the values to files of mode `mode` below `base`, for the holder alone.
@@ -136,25 +133,19 @@ impl Leases {
         terms: Terms,
     ) -> Result<Granted, Error> {
         let failed = Error::FilesFailed;
-        let lengths = values.clone().map(|(_, value)| value.expose().len());
-        base.refuse_full(lengths).map_err(failed)?;
         let id = base.random_name().map_err(failed)?;
         let staged = base.stage().map_err(failed)?;
         // Before the first secret is in it, so that there is none that the next daemon does not
         // know of.
         let noted = self.note(&staged, &id, &terms).map_err(failed)?;
-        let owner = Some(terms.holder.uid);
-        for (variable, value) in values {
-            let written = staged.write(variable, value, mode, owner);
-            written.map_err(failed)?;
-        }
         let granted = Granted::new(self, &id, staged.path(), terms.until);
+        let files = base.fill(staged, mode, Some(terms.holder.uid), values);
         let lease = Lease {
             request_id: terms.request_id,
             holder: terms.holder,
             until: terms.until,
             end: End::Expired,
-            files: staged.publish(owner).map_err(failed)?,
+            files: files.map_err(failed)?,
             noted,
             watch: None,
         };
@@ -195,15 +186,15 @@ impl Leases {
         }
     }
 
+    /// Grants no more from now on: what is granted now would be deleted before it could be used.
+    pub fn close(&self) {
+        self.book().closed = true;
+    }
+
     /// How many there are.
     #[must_use]
     pub fn count(&self) -> usize {
         self.book().held.len()
-    }
-
-    /// Grants no more from now on: what is granted now would be deleted before it could be used.
-    pub fn close(&self) {
-        self.book().closed = true;
     }
 
     /// Deletes all files, because the daemon stops.

@@ -83,21 +83,16 @@ fn programs_get_the_report_as_json() {
 fn without_files_the_trail_is_the_one_of_the_configuration() {
     let operator = Operator::new("");
     let (_, files) = three();
-    fs::create_dir(operator.path("audit")).unwrap();
-    operator.file("audit/audit.jsonl", files[0].lines.join("\n") + "\n");
+    // Where the configuration says that it is.
+    operator.file("audit.jsonl", files[0].lines.join("\n") + "\n");
     let config = fs::read_to_string(operator.path("config.toml")).unwrap();
-    let path = operator.path("audit/audit.jsonl");
-    operator.file(
-        "config.toml",
-        format!("{config}\n[audit]\npath = \"{path}\"\n"),
-    );
     for command in ["verify", "query"] {
         let ran = operator.run(&["audit", command]);
         assert_eq!((ran.status, ran.stderr.as_str()), (0, ""), "{}", ran.stdout);
     }
-    let none = format!(
-        "{config}\n[audit]\nfile = false\nsyslog = \"tcp://127.0.0.1:1\"\ndurable = \"syslog\"\n"
-    );
+    let path = format!("path = \"{}\"", operator.path("audit.jsonl"));
+    let none = "file = false\nsyslog = \"tcp://127.0.0.1:1\"\ndurable = \"syslog\"";
+    let none = config.replace(&path, none);
     operator.file("config.toml", none);
     let ran = operator.run(&["audit", "verify"]);
     assert_eq!((ran.status, ran.stdout.as_str()), (64, ""));
