@@ -35,6 +35,7 @@ mod stage;
 mod trap;
 
 mod audit;
+mod auditor;
 mod bytes;
 mod callers;
 mod client;
