@@ -27,13 +27,18 @@
 )]
 
 mod call;
+mod collector;
 mod daemon;
 mod job;
 mod signer;
 mod stage;
+mod trail;
 mod trap;
 
 mod audit;
+mod audit_failing;
+mod audit_kill;
+mod audit_sinks;
 mod bytes;
 mod callers;
 mod client;
