@@ -89,10 +89,10 @@ impl Scene {
         self.says(SERVING).await;
         self.is_served().await;
         let log = self.stage.daemon.log();
-        let causes = log
+        let mut causes = log
             .lines()
             .filter(|line| line.contains("nothing is released"));
-        causes.last().unwrap().to_owned()
+        causes.next_back().unwrap().to_owned()
     }
 
     /// Ends, and gives all records.

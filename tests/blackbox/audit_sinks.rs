@@ -16,7 +16,7 @@ use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
 use crate::{
     call::{Caller, ask, azure, origin},
-    collector::{Collector, Manner, absent, record},
+    collector::{Collector, Manner, Port, record},
     daemon::{Config, Daemon, PATIENCE, Place, serve, until},
     stage::{Stage, config, emulator},
     trail::{assert_chain, count, trail},
@@ -95,9 +95,8 @@ async fn each_record_is_a_message_byte_for_byte_with_its_number_and_hash() {
 
 #[tokio::test]
 async fn a_server_that_does_not_count_refuses_nobody_and_gets_everything_later() {
-    let socket = absent();
-    let port = socket.local_addr().unwrap().port();
-    let mut stage = Stage::with(|config| syslog(config, port)).await;
+    let port = Port::new();
+    let mut stage = Stage::with(|config| syslog(config, port.number())).await;
     let caller = stage.caller().await;
     stage
         .daemon
@@ -105,12 +104,12 @@ async fn a_server_that_does_not_count_refuses_nobody_and_gets_everything_later()
         .await;
     is_served(&stage, &caller).await;
     assert_eq!(status(&caller).await, SERVING);
-    let collector = Collector::listen(socket, None);
+    let collector = Collector::at(port, None);
     collector.gets("DELIVERED").await;
-    collector.now(Manner::Closes);
+    collector.now(Manner::Closes).await;
     is_served(&stage, &caller).await;
     is_served(&stage, &caller).await;
-    collector.now(Manner::Takes);
+    collector.now(Manner::Takes).await;
     drop(caller);
     let seen = || count(&collector.records(), "outcome") == 3;
     until("all outcomes have come", seen).await;
@@ -126,11 +125,11 @@ async fn a_server_that_counts_and_closes_refuses_everything_until_it_takes_again
     let caller = stage.caller().await;
     is_served(&stage, &caller).await;
     for _ in 0..2 {
-        collector.now(Manner::Closes);
+        collector.now(Manner::Closes).await;
         is_refused(&stage, &caller).await;
         becomes(&caller, NOT_SERVING).await;
         is_refused(&stage, &caller).await;
-        collector.now(Manner::Takes);
+        collector.now(Manner::Takes).await;
         becomes(&caller, SERVING).await;
         is_served(&stage, &caller).await;
     }
@@ -142,13 +141,12 @@ async fn a_server_that_counts_and_closes_refuses_everything_until_it_takes_again
 
 #[tokio::test]
 async fn a_server_that_counts_may_come_after_the_daemon() {
-    let socket = absent();
-    let port = socket.local_addr().unwrap().port();
-    let stage = Stage::with(|config| only(config, port)).await;
+    let port = Port::new();
+    let stage = Stage::with(|config| only(config, port.number())).await;
     let caller = stage.caller().await;
     becomes(&caller, NOT_SERVING).await;
     is_refused(&stage, &caller).await;
-    let collector = Collector::listen(socket, None);
+    let collector = Collector::at(port, None);
     becomes(&caller, SERVING).await;
     is_served(&stage, &caller).await;
     collector.gets("DELIVERED").await;
@@ -164,7 +162,7 @@ async fn a_server_that_counts_and_does_not_read_refuses_everything_and_holds_up_
     let mut stage = Stage::with(|config| only(config, collector.port)).await;
     let caller = stage.caller().await;
     is_served(&stage, &caller).await;
-    collector.now(Manner::DoesNotRead);
+    collector.now(Manner::DoesNotRead).await;
     let token = stage.token();
     let mut large = ask(&token);
     for number in 0..50 {
@@ -221,9 +219,9 @@ async fn tls_needs_a_certificate_of_the_operators_ca() {
     let caller = stage.caller().await;
     is_served(&stage, &caller).await;
     collector.gets("DELIVERED").await;
-    collector.now(Manner::Closes);
+    collector.now(Manner::Closes).await;
     is_refused(&stage, &caller).await;
-    collector.now(Manner::Takes);
+    collector.now(Manner::Takes).await;
     becomes(&caller, SERVING).await;
     assert_eq!(count(&collector.records(), "header"), 1);
 

@@ -26,6 +26,7 @@ use crate::{daemon::until, trail::assert_chain};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Manner {
     Takes,
+    /// Whoever is connected, and its port.
     Closes,
     DoesNotRead,
 }
@@ -34,37 +35,60 @@ pub(crate) enum Manner {
 pub(crate) struct Collector {
     pub(crate) port: u16,
     manner: watch::Sender<Manner>,
+    /// What it does by now.
+    does: watch::Receiver<Manner>,
     messages: Messages,
-    accepting: AbortHandle,
+    serving: AbortHandle,
 }
 
 type Messages = Arc<Mutex<Vec<String>>>;
 
 /// A port that nobody listens on, until somebody does.
-pub(crate) fn absent() -> TcpSocket {
+#[derive(Debug)]
+pub(crate) struct Port(TcpSocket);
+
+impl Port {
+    pub(crate) fn new() -> Self {
+        Self(bound(0))
+    }
+
+    pub(crate) fn number(&self) -> u16 {
+        self.0.local_addr().unwrap().port()
+    }
+
+    fn listen(&self) -> TcpListener {
+        bound(self.number()).listen(16).unwrap()
+    }
+}
+
+/// More than one socket can have the port, so that it stays ours while none of them listens.
+fn bound(port: u16) -> TcpSocket {
     let socket = TcpSocket::new_v4().unwrap();
-    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    socket.set_reuseport(true).unwrap();
     // The less there is between here and there, the sooner a server that does not read is noticed.
     socket.set_recv_buffer_size(4096).unwrap();
+    socket.bind(([127, 0, 0, 1], port).into()).unwrap();
     socket
 }
 
 impl Collector {
     pub(crate) fn start() -> Self {
-        Self::listen(absent(), None)
+        Self::at(Port::new(), None)
     }
 
-    pub(crate) fn listen(socket: TcpSocket, tls: Option<TlsAcceptor>) -> Self {
-        let port = socket.local_addr().unwrap().port();
-        let listener = socket.listen(16).unwrap();
-        let (manner, watched) = watch::channel(Manner::Takes);
+    pub(crate) fn at(port: Port, tls: Option<TlsAcceptor>) -> Self {
+        let number = port.number();
+        let (manner, wanted) = watch::channel(Manner::Takes);
+        let (doing, does) = watch::channel(Manner::Takes);
         let messages = Messages::default();
-        let accepting = accept(listener, tls, watched, messages.clone());
+        let listener = port.listen();
+        let serving = serve(port, listener, tls, wanted, doing, messages.clone());
         Self {
-            port,
+            port: number,
             manner,
+            does,
             messages,
-            accepting: tokio::spawn(accepting).abort_handle(),
+            serving: tokio::spawn(serving).abort_handle(),
         }
     }
 
@@ -87,11 +111,15 @@ impl Collector {
             .with_single_cert(vec![certificate.der().clone()], key)
             .unwrap();
         let acceptor = TlsAcceptor::from(Arc::new(config));
-        (Self::listen(absent(), Some(acceptor)), ca_pem)
+        (Self::at(Port::new(), Some(acceptor)), ca_pem)
     }
 
-    pub(crate) fn now(&self, manner: Manner) {
+    /// Returns when all connections are closed and new ones are treated as wanted.
+    pub(crate) async fn now(&self, manner: Manner) {
         self.manner.send_replace(manner);
+        let mut does = self.does.clone();
+        let in_effect = does.wait_for(|does| *does == manner);
+        drop(in_effect.await.unwrap());
     }
 
     /// All that came so far.
@@ -124,7 +152,7 @@ impl Collector {
 
 impl Drop for Collector {
     fn drop(&mut self) {
-        self.accepting.abort();
+        self.serving.abort();
     }
 }
 
@@ -133,34 +161,43 @@ pub(crate) fn record(message: &str) -> &str {
     message.split_once("] ").unwrap().1
 }
 
-async fn accept(
-    listener: TcpListener,
+async fn serve(
+    port: Port,
+    mut listener: TcpListener,
     tls: Option<TlsAcceptor>,
-    mut manner: watch::Receiver<Manner>,
+    mut wanted: watch::Receiver<Manner>,
+    doing: watch::Sender<Manner>,
     messages: Messages,
 ) {
-    let mut connections = JoinSet::new();
     loop {
-        tokio::select! {
-            accepted = listener.accept() => {
-                let (stream, _) = accepted.unwrap();
+        let manner = *wanted.borrow_and_update();
+        doing.send_replace(manner);
+        let mut connections = JoinSet::new();
+        let accepting = async {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
                 let (tls, messages) = (tls.clone(), messages.clone());
-                match *manner.borrow() {
-                    Manner::Takes => drop(connections.spawn(take(stream, tls, messages))),
-                    Manner::Closes => drop(stream),
-                    Manner::DoesNotRead => drop(connections.spawn(async move {
+                connections.spawn(async move {
+                    if manner == Manner::DoesNotRead {
                         std::future::pending::<()>().await;
-                        drop(stream);
-                    })),
-                }
+                    }
+                    take(stream, tls, messages).await;
+                });
             }
-            changed = manner.changed() => {
-                if changed.is_err() {
-                    return;
-                }
-                connections.shutdown().await;
+        };
+        tokio::select! {
+            () = accepting => {}
+            changed = wanted.changed() => if changed.is_err() { return },
+        }
+        drop(listener);
+        connections.shutdown().await;
+        if *wanted.borrow() == Manner::Closes {
+            doing.send_replace(wanted.borrow_and_update().to_owned());
+            if wanted.changed().await.is_err() {
+                return;
             }
         }
+        listener = port.listen();
     }
 }
 
