@@ -27,14 +27,19 @@
 )]
 
 mod call;
+mod collector;
 mod crowd;
 mod daemon;
 mod job;
 mod signer;
 mod stage;
+mod trail;
 mod trap;
 
 mod audit;
+mod audit_failing;
+mod audit_kill;
+mod audit_sinks;
 mod auditor;
 mod bytes;
 mod callers;

@@ -115,7 +115,7 @@ async fn a_sink_that_blocks_refuses_at_once_and_holds_nobody_up() {
         "{cause}"
     );
     let since = Instant::now();
-    drop(writer.close(Duration::from_millis(500)));
+    let closed = writer.close(Duration::from_millis(500));
     assert!(since.elapsed() < PATIENCE / 4, "closing waits for the sink");
-    drop(peer);
+    drop((peer, closed));
 }
