@@ -38,6 +38,7 @@ mod trap;
 mod audit;
 mod audit_failing;
 mod audit_kill;
+mod audit_rotation;
 mod audit_sinks;
 mod bytes;
 mod callers;
