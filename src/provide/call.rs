@@ -9,6 +9,7 @@ use crate::{
     files::lease::Granted,
     name::VariableName,
     policy::Asked,
+    process::Process,
     secret::{IdToken, SecretValue},
 };
 
@@ -21,6 +22,8 @@ pub struct Call {
     pub uid: u32,
     /// The calling process, where the system tells it.
     pub pid: Option<i32>,
+    /// The same, held by a descriptor.
+    pub process: Option<Arc<Process>>,
     /// The process whose end ends the lease, where the caller names one.
     pub owner_pid: Option<i32>,
     /// What is asked for; never empty.
