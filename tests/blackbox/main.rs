@@ -39,6 +39,7 @@ mod trap;
 mod audit;
 mod audit_failing;
 mod audit_kill;
+mod audit_rotation;
 mod audit_sinks;
 mod auditor;
 mod bytes;

@@ -128,3 +128,6 @@ impl Syslog {
 fn is_plain(name: &str) -> bool {
     (1..=255).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic())
 }
+
+#[cfg(test)]
+mod tests;
