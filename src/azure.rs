@@ -27,6 +27,7 @@ use self::{
     gate::Gates,
 };
 use crate::{
+    audit::Intended,
     error::{Error, Service},
     limits::Rate,
     name::{SecretName, SecretVersion},
@@ -145,11 +146,12 @@ impl Vault for Azure {
         &self,
         grants: &[Grant],
         Access(access): Access,
+        intended: &Intended,
         deadline: Instant,
     ) -> Result<Vec<Fetched>, Error> {
         let reads: Vec<Read<'_>> = grants.iter().zip(&access).map(Read::of).collect();
         once(&reads, grants.iter().zip(&access), |(grant, bought)| {
-            self.read(grant, bought, deadline)
+            self.read(grant, bought, intended, deadline)
         })
         .await
     }

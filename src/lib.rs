@@ -39,6 +39,8 @@
 )]
 
 #[cfg(feature = "daemon")]
+pub mod admin;
+#[cfg(feature = "daemon")]
 pub mod audit;
 #[cfg(feature = "daemon")]
 pub mod azure;
@@ -49,6 +51,7 @@ pub mod command;
 pub mod config;
 #[cfg(feature = "daemon")]
 mod connections;
+pub mod dump;
 #[cfg(feature = "daemon")]
 pub mod error;
 pub mod files;
@@ -56,9 +59,13 @@ pub mod files;
 mod limits;
 #[cfg(feature = "daemon")]
 pub mod log;
+#[cfg(feature = "daemon")]
+pub mod metrics;
 pub mod name;
 #[cfg(feature = "daemon")]
 pub mod policy;
+#[cfg(feature = "daemon")]
+pub mod process;
 #[cfg(feature = "daemon")]
 pub mod provide;
 #[cfg(feature = "daemon")]

@@ -5,6 +5,10 @@
 //! and once it is not the socket is stale and replaced. The socket appears under its name only when
 //! it already listens with its mode and group, so that nobody connects to half of one.
 
+mod peer;
+
+pub use self::peer::Peer;
+
 use std::{
     ffi::OsString,
     fs, io,
@@ -63,16 +67,6 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
-}
-
-/// Who is calling, as the kernel says (`SO_PEERCRED`), and over which connection.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Peer {
-    pub(crate) uid: u32,
-    pub(crate) gid: u32,
-    pub(crate) pid: Option<i32>,
-    /// A number of ours that no other connection of this process has.
-    pub(crate) connection: u64,
 }
 
 /// A listening socket.

@@ -54,9 +54,9 @@ impl Presented {
         }
     }
 
-    /// Takes note that `uid` presented a verified token. Another user's is refused, and so is one
-    /// that comes too often.
-    pub(super) fn by(&self, uid: u32, claims: &Claims, now: SystemTime) -> Result<(), Error> {
+    /// Takes note that `uid` presented a verified token, and gives how often that was. Another
+    /// user's is refused, and so is one that comes too often.
+    pub(super) fn by(&self, uid: u32, claims: &Claims, now: SystemTime) -> Result<u64, Error> {
         let mut tokens = self.tokens();
         let identity = identity(claims);
         if tokens.len() >= Self::MOST && !tokens.contains_key(&identity) {
@@ -89,7 +89,7 @@ impl Presented {
                 "a token is used again"
             );
         }
-        Ok(())
+        Ok(first.times)
     }
 
     /// Takes note that a token, presented before, asks for an explanation; not too often.

@@ -7,19 +7,29 @@ use tokio::time::Instant;
 use tonic::{Request, Status, metadata::MetadataMap};
 
 use super::encode;
-use crate::{error::Error, socket::Peer};
+use crate::{
+    audit::{Audit, event::Caller},
+    error::Error,
+    process::Process,
+    socket::Peer,
+};
 
 /// A request that may be read.
 #[derive(Clone, Debug)]
 pub(super) struct Arrival {
     pub(super) request_id: String,
-    pub(super) caller: Peer,
+    pub(super) caller: Caller,
+    /// The calling process itself, where it still runs.
+    pub(super) process: Option<Arc<Process>>,
+    /// Which of the daemon's connections it came over.
+    pub(super) connection: u64,
     pub(super) deadline: Instant,
 }
 
 /// Who may call, and how long a request may take.
 #[derive(Clone, Debug)]
 pub(crate) struct Door {
+    pub(crate) audit: Audit,
     /// Empty: whoever the socket's mode admits.
     pub(crate) allowed_uids: Arc<[u32]>,
     /// The longest, whatever the caller allows.
@@ -30,28 +40,48 @@ impl Door {
     /// Attaches an [`Arrival`] to a request, or turns it away.
     pub(crate) fn admit(&self, mut request: Request<()>) -> Result<Request<()>, Status> {
         let request_id = request_id()?;
-        let refused = |problem| encode::status(&request_id, &Error::CallerDenied { problem });
-        let caller = request.extensions().get::<Peer>().copied();
-        let caller = caller.ok_or_else(|| refused("the calling process cannot be told"))?;
-        if !self.allowed_uids.is_empty() && !self.allowed_uids.contains(&caller.uid) {
-            let Peer { uid, gid, pid, .. } = caller;
-            tracing::warn!(
-                request_id,
-                uid,
-                gid,
-                pid,
-                "refused: not one of allowed_uids"
-            );
-            return Err(refused("this user of the host may not use the daemon"));
-        }
+        let peer = request.extensions().get::<Option<Peer>>().cloned();
+        let admitted = self.may_call(&request_id, peer.flatten());
+        let (caller, process, connection) =
+            admitted.map_err(|error| encode::status(&request_id, &error))?;
         let longest = self.request_timeout;
         let allowed = timeout(request.metadata()).map_or(longest, |asked| longest.min(asked));
         request.extensions_mut().insert(Arrival {
             request_id,
             caller,
+            process,
+            connection,
             deadline: Instant::now() + allowed,
         });
         Ok(request)
+    }
+
+    /// Who calls, if they may; otherwise that goes on record here, where the request ends.
+    fn may_call(
+        &self,
+        request_id: &str,
+        peer: Option<Peer>,
+    ) -> Result<(Caller, Option<Arc<Process>>, u64), Error> {
+        let denied = |problem| Err(Error::CallerDenied { problem });
+        let Some(peer) = peer else {
+            return denied("the calling process cannot be told");
+        };
+        let caller = Caller {
+            uid: peer.uid,
+            gid: peer.gid,
+            pid: peer.pid,
+        };
+        if self.allowed_uids.is_empty() || self.allowed_uids.contains(&caller.uid) {
+            return Ok((caller, peer.process, peer.connection));
+        }
+        let refused = denied("this user of the host may not use the daemon");
+        let span = span("connect", request_id, caller);
+        span.in_scope(|| {
+            self.audit
+                .record("connect", request_id, caller)
+                .close(&refused);
+        });
+        refused
     }
 }
 
@@ -65,9 +95,13 @@ impl Arrival {
 
     /// The span that all lines on this request are in.
     pub(super) fn span(&self, call: &'static str) -> tracing::Span {
-        let Peer { uid, gid, pid, .. } = self.caller;
-        tracing::info_span!("request", call, request_id = self.request_id, uid, gid, pid)
+        span(call, &self.request_id, self.caller)
     }
+}
+
+fn span(call: &'static str, request_id: &str, caller: Caller) -> tracing::Span {
+    let Caller { uid, gid, pid } = caller;
+    tracing::info_span!("request", call, request_id, uid, gid, pid)
 }
 
 fn request_id() -> Result<String, Status> {

@@ -17,7 +17,7 @@ use tonic::{
 };
 
 use super::{arrival::Arrival, encode};
-use crate::{error::Error, limits::Admission};
+use crate::{audit::Audit, error::Error, limits::Admission};
 
 /// The work itself ends at the deadline; this is for what comes before it.
 const LATE: Duration = Duration::from_secs(1);
@@ -27,6 +27,7 @@ const LATE: Duration = Duration::from_secs(1);
 pub(crate) struct Entrance<S> {
     pub(crate) service: S,
     pub(crate) admission: Arc<Admission>,
+    pub(crate) audit: Audit,
 }
 
 impl<S: NamedService> NamedService for Entrance<S> {
@@ -49,46 +50,57 @@ where
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         let arrival = request.extensions().get::<Arrival>().cloned();
-        let (mut service, admission) = (self.service.clone(), self.admission.clone());
+        let mut entrance = self.clone();
         Box::pin(async move {
             let what = "a request that came past the door";
-            let arrival = arrival.ok_or((String::new(), Error::Bug { what }));
-            let outcome = match arrival {
-                Ok(arrival) => {
-                    let answer = enter(&mut service, &admission, &arrival, request).await;
-                    answer.map_err(|error| (arrival.request_id, error))
-                }
-                Err(refused) => Err(refused),
+            let Some(arrival) = arrival else {
+                return Ok(encode::status("", &Error::Bug { what }).into_http());
             };
-            Ok(outcome.unwrap_or_else(|(request_id, error)| {
-                encode::status(&request_id, &error).into_http()
-            }))
+            let answer = entrance.enter(&arrival, request).await;
+            Ok(answer
+                .unwrap_or_else(|error| encode::status(&arrival.request_id, &error).into_http()))
         })
     }
 }
 
-/// Waits for a turn, and answers.
-async fn enter<S>(
-    service: &mut S,
-    admission: &Arc<Admission>,
-    arrival: &Arrival,
-    request: http::Request<Body>,
-) -> Result<http::Response<Body>, Error>
+impl<S> Entrance<S>
 where
     S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>,
 {
-    let caller = arrival.caller;
-    let entering = admission.enter(caller.uid, caller.connection, arrival.deadline);
-    let _place = entering.await.inspect_err(|error| {
-        let _in_span = arrival.span("waiting").entered();
-        tracing::warn!(reason = error.reason().name(), %error, "refused");
-    })?;
-    let answer = timeout_at(arrival.deadline + LATE, service.call(request)).await;
-    match answer {
-        Ok(Ok(answer)) => Ok(answer),
-        Err(_) => {
-            let waiting = "waiting for the rest of the request";
-            Err(Error::DeadlineExceeded { waiting })
+    /// Waits for a turn, and answers.
+    async fn enter(
+        &mut self,
+        arrival: &Arrival,
+        request: http::Request<Body>,
+    ) -> Result<http::Response<Body>, Error> {
+        let (uid, connection) = (arrival.caller.uid, arrival.connection);
+        let entering = self.admission.enter(uid, connection, arrival.deadline);
+        let _place = entering
+            .await
+            .map_err(|error| self.refused(arrival, error))?;
+        match timeout_at(arrival.deadline + LATE, self.service.call(request)).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Err(_) => {
+                let waiting = "waiting for the rest of the request";
+                Err(self.refused(arrival, Error::DeadlineExceeded { waiting }))
+            }
+        }
+    }
+
+    /// Puts on record a request that ends here.
+    fn refused(&self, arrival: &Arrival, error: Error) -> Error {
+        let refused = Err::<(), _>(error);
+        arrival.span("connect").in_scope(|| {
+            let record = self
+                .audit
+                .record("connect", &arrival.request_id, arrival.caller);
+            record.close(&refused);
+        });
+        match refused {
+            Err(error) => error,
+            Ok(()) => Error::Bug {
+                what: "nothing was refused",
+            },
         }
     }
 }
