@@ -13,7 +13,7 @@ use tokio::{process::Command, time::Instant};
 use self::rig::{
     Options,
     azure::{Emulated, secret_name},
-    daemon::{Daemon, INLINE, Mode, WITH_FILES},
+    daemon::{BARE, Daemon, Mode, USUAL},
     floor::{self, Told},
     job, load, median,
     part::Part,
@@ -24,9 +24,26 @@ use self::rig::{
 const SECRETS: u64 = 10;
 const CONCURRENT: [usize; 4] = [1, 16, 64, 256];
 
-/// What the daemon does in each line of the tables besides reading secrets. This is the place for
-/// more lines.
-const MODES: [(&str, Mode); 2] = [("inline", INLINE), ("files", WITH_FILES)];
+/// What the daemon does in each line of the tables besides reading secrets. There is no daemon
+/// without an audit trail: in memory it costs no disk.
+const MODES: [(&str, Mode); 4] = [
+    ("inline, trail in memory", BARE),
+    (
+        "the same over HTTP/2",
+        Mode {
+            http2: true,
+            ..BARE
+        },
+    ),
+    (
+        "files, trail in memory",
+        Mode {
+            files: true,
+            ..BARE
+        },
+    ),
+    ("files, trail on disk", USUAL),
+];
 
 /// How much is done.
 struct Counts {
@@ -70,9 +87,13 @@ async fn throughput(azure: &mut Emulated, counts: &Counts) -> f64 {
         let mut least: Option<Cost> = None;
         for http2 in [false, true] {
             let mut part = floor::start(&azure.ready, http2, 128).await;
-            drop(floor_closed(azure, &mut part, 50, 10).await);
+            floor_closed(azure, &mut part, 50, 10).await;
             let cost = floor_closed(azure, &mut part, jobs, concurrent).await;
-            let name = if http2 { "floor, HTTP/2" } else { "floor, HTTP/1.1" };
+            let name = if http2 {
+                "floor, HTTP/2"
+            } else {
+                "floor, HTTP/1.1"
+            };
             rows.push(cost.cells(name, concurrent, None));
             saturated = saturated.max(cost.per_second);
             if least.as_ref().is_none_or(|least| cost.cpu < least.cpu) {
@@ -81,7 +102,7 @@ async fn throughput(azure: &mut Emulated, counts: &Counts) -> f64 {
         }
         for (name, mode) in MODES {
             let daemon = Daemon::start(&azure.ready, mode).await;
-            drop(closed(azure, &daemon, 50, 10).await);
+            closed(azure, &daemon, 50, 10).await;
             let cost = closed(azure, &daemon, jobs, concurrent).await;
             rows.push(cost.cells(name, concurrent, least.as_ref()));
         }
@@ -161,8 +182,8 @@ async fn latency(azure: &mut Emulated, counts: &Counts, per_second: f64) {
         });
         [&[name.to_owned()], &quantiles[..]].concat()
     };
-    let mut part = floor::start(&azure.ready, true, 128).await;
-    drop(floor_closed(azure, &mut part, 50, 10).await);
+    let mut part = floor::start(&azure.ready, false, 128).await;
+    floor_closed(azure, &mut part, 50, 10).await;
     let command = floor::Command::Open {
         tokens: azure.tokens(jobs).await,
         secrets: SECRETS,
@@ -173,11 +194,15 @@ async fn latency(azure: &mut Emulated, counts: &Counts, per_second: f64) {
     rows.push(cells("floor", &floor.times, None));
     for (name, mode) in MODES {
         let daemon = Daemon::start(&azure.ready, mode).await;
-        drop(closed(azure, &daemon, 50, 10).await);
+        closed(azure, &daemon, 50, 10).await;
         let (tokens, socket) = (azure.tokens(jobs).await, daemon.socket());
         let work = |token| job::job(socket.clone(), token, SECRETS);
         let done = load::open(tokens, per_second, work).await;
-        rows.push(cells(&format!("{name}, over the floor"), &done.times, Some(&floor.times)));
+        rows.push(cells(
+            &format!("{name}, over the floor"),
+            &done.times,
+            Some(&floor.times),
+        ));
     }
     table::print(
         &format!("Latency, ms: {per_second:.0} jobs a second, half of what the floor can do"),
@@ -193,7 +218,7 @@ async fn memory(azure: &mut Emulated, counts: &Counts) {
         let kibibytes = kibibytes as f64;
         format!("{:.1}", kibibytes / 1024.0)
     };
-    let daemon = Daemon::start(&azure.ready, WITH_FILES).await;
+    let daemon = Daemon::start(&azure.ready, USUAL).await;
     let (idle, _) = process::memory(daemon.pid());
     let mut rows = vec![vec!["idle".to_owned(), mebibytes(idle), String::new()]];
     azure.delay(20).await;
@@ -202,7 +227,11 @@ async fn memory(azure: &mut Emulated, counts: &Counts) {
     let work = move |token| job::job(socket.clone(), token, SECRETS);
     let done = load::closed(tokens, 256, work).await;
     let (now, most) = process::memory(daemon.pid());
-    rows.push(vec!["at 256 jobs at a time".to_owned(), mebibytes(now), mebibytes(most)]);
+    rows.push(vec![
+        "at 256 jobs at a time".to_owned(),
+        mebibytes(now),
+        mebibytes(most),
+    ]);
     job::release(&daemon.socket(), done.all).await;
     azure.delay(0).await;
     // A hundred times each token: making one takes longer than all else.
@@ -231,7 +260,7 @@ async fn memory(azure: &mut Emulated, counts: &Counts) {
 async fn client(azure: &mut Emulated, counts: &Counts) {
     let (program, what) = client_program();
     let size = std::fs::metadata(&program).unwrap().len();
-    let daemon = Daemon::start(&azure.ready, WITH_FILES).await;
+    let daemon = Daemon::start(&azure.ready, USUAL).await;
     let spec: serde_json::Map<_, _> = (0..SECRETS)
         .map(|index| {
             let secret = json!({"azure_key_vault": {"name": secret_name(index)}, "token": "$JWT"});
@@ -246,11 +275,18 @@ async fn client(azure: &mut Emulated, counts: &Counts) {
         let mut command = Command::new(&program);
         command.arg("env").env_clear().stdin(Stdio::null());
         command.env("RUNNER_SECRETS_SOCKET", daemon.socket());
-        command.env("RUNNER_SECRETS", &spec).env("JWT", &token).env("CI_JOB_ID", "1");
+        command
+            .env("RUNNER_SECRETS", &spec)
+            .env("JWT", &token)
+            .env("CI_JOB_ID", "1");
         let since = Instant::now();
         let output = command.output().await.unwrap();
         walls[0].push(since.elapsed());
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         // What the daemon takes, with the same token and an access token that is there already.
         let mut caller = daemon.caller().await;
         let since = Instant::now();
@@ -264,7 +300,12 @@ async fn client(azure: &mut Emulated, counts: &Counts) {
     let megabytes = size as f64 / 1_000_000.0;
     table::print(
         &format!("The client ({what})"),
-        &["size, MB", "start to exit, ms", "of that in the daemon", "the client's own"],
+        &[
+            "size, MB",
+            "start to exit, ms",
+            "of that in the daemon",
+            "the client's own",
+        ],
         &[vec![
             format!("{megabytes:.2}"),
             table::milliseconds(whole),
@@ -277,7 +318,10 @@ async fn client(azure: &mut Emulated, counts: &Counts) {
 /// The static client as it is installed, where it has been built, else this profile's.
 fn client_program() -> (PathBuf, &'static str) {
     let target = concat!(env!("CARGO_MANIFEST_DIR"), "/target/");
-    let musl = format!("{target}{}-unknown-linux-musl/client/runner-secrets", std::env::consts::ARCH);
+    let musl = format!(
+        "{target}{}-unknown-linux-musl/client/runner-secrets",
+        std::env::consts::ARCH
+    );
     if std::path::Path::new(&musl).exists() {
         return (musl.into(), "static, profile client");
     }
