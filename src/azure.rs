@@ -43,6 +43,8 @@ pub struct Settings {
     pub ca: Option<Ca>,
     /// The proxy for everything that goes to Azure; otherwise the usual variables decide.
     pub proxy: Option<Url>,
+    /// Whether to speak HTTP/2 with services that can; HTTP/1.1 otherwise.
+    pub http2: bool,
 }
 
 /// A file of certificates, read when the configuration was.
@@ -217,10 +219,17 @@ fn http(settings: &Settings) -> Result<reqwest::Client, SetUpError> {
     let mut builder = reqwest::Client::builder()
         .connect_timeout(wire::CONNECT_TIMEOUT)
         .timeout(wire::REQUEST_TIMEOUT)
-        // Said, because otherwise what else is in a build would decide: another crate's feature
-        // makes every client speak HTTP/2.
-        .http1_only()
+        .pool_idle_timeout(wire::IDLE_TIMEOUT)
         .redirect(reqwest::redirect::Policy::none());
+    builder = if settings.http2 {
+        let (interval, timeout) = wire::KEEP_ALIVE;
+        builder
+            .http2_keep_alive_interval(interval)
+            .http2_keep_alive_timeout(timeout)
+            .http2_keep_alive_while_idle(true)
+    } else {
+        builder.http1_only()
+    };
     if let Some(Ca { pem, .. }) = &settings.ca {
         builder = builder.tls_certs_merge(certificates(pem));
     }
