@@ -11,7 +11,13 @@ mod key_vault;
 mod retry;
 mod wire;
 
-use std::{collections::HashMap, fmt, hash::Hash, path::PathBuf, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    fmt,
+    hash::Hash,
+    path::PathBuf,
+    sync::Arc,
+};
 
 use azure_core::{
     cloud::{CloudConfiguration, CustomConfiguration},
@@ -171,13 +177,13 @@ where
     Done: Clone,
     Doing: Future<Output = Result<Done, Error>>,
 {
-    let mut distinct = HashMap::with_capacity(keys.len());
+    let mut distinct = HashSet::with_capacity(keys.len());
     let mut doing = FuturesUnordered::new();
     for (key, item) in keys.iter().zip(items) {
-        distinct.entry(key).or_insert_with(|| {
+        if distinct.insert(key) {
             let work = work(item);
             doing.push(async move { work.await.map(|done| (key, done)) });
-        });
+        }
     }
     let mut all = HashMap::with_capacity(doing.len());
     while let Some((key, done)) = doing.try_next().await? {
