@@ -6,6 +6,7 @@
 mod cloud;
 mod entra;
 mod fault;
+mod federated;
 mod key_vault;
 mod retry;
 mod wire;
@@ -21,8 +22,11 @@ use futures_util::future::try_join_all;
 use tokio::time::Instant;
 use url::Url;
 
-pub use self::cloud::{ClientId, Cloud, Foreign, TenantId, VaultUrl};
 use self::entra::{Purchase, Tokens};
+pub use self::{
+    cloud::{ClientId, Cloud, Foreign, TenantId, VaultUrl},
+    federated::FederatedCredential,
+};
 use crate::{
     error::Error,
     name::{SecretName, SecretVersion},

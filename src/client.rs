@@ -26,7 +26,7 @@ pub use self::{
     command::{Output, run},
     connection::{Client, DEFAULT_SOCKET},
     environment::Environment,
-    error::{Error, Refusal},
+    error::{Advice, Error, Refusal},
     local::{Local, Places},
     retrieval::{Given, Lease, Retrieval},
     spec::{Spec, Wanted},

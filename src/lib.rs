@@ -26,8 +26,8 @@
 //! Dependencies point to the right and never back: [`command`], [`run`], `service`, [`provide`],
 //! [`token`] and [`policy`], [`azure`] behind the port [`vault`], [`files`], [`error`], [`secret`]
 //! and [`name`]. `service` alone knows gRPC statuses, [`azure`] alone knows Azure's errors,
-//! [`config`] alone knows TOML. The client ([`client`]) shares [`files`], [`name`], [`screen`] and
-//! [`secret`] with the daemon, and the daemon's commands read its specs; without the feature
+//! [`config`] alone knows TOML. The client ([`client`]) shares [`files`], [`name`], [`posix`],
+//! [`screen`] and [`secret`] with the daemon, and the daemon's commands read its specs; without the feature
 //! `daemon` there is no TLS and no Azure code in the build.
 
 #![cfg_attr(
@@ -55,6 +55,7 @@ pub mod log;
 pub mod name;
 #[cfg(feature = "daemon")]
 pub mod policy;
+pub mod posix;
 #[cfg(feature = "daemon")]
 pub mod provide;
 #[cfg(feature = "daemon")]

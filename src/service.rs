@@ -19,7 +19,7 @@ use self::arrival::Arrival;
 pub(crate) use self::{arrival::Door, decode::asked};
 use crate::{
     config::{Delivery, Limits},
-    error::Error,
+    error::{Advice, Error, Reader},
     provide::Provider,
     secret::IdToken,
     vault::Vault,
@@ -115,13 +115,25 @@ impl Open {
         let milliseconds = self.milliseconds();
         match outcome {
             Ok(_) => tracing::info!(milliseconds, "done"),
-            Err(error) => tracing::warn!(
-                milliseconds,
-                reason = error.reason().name(),
-                %error,
-                detail = error.detail(),
-                "refused"
-            ),
+            Err(error) => {
+                let Advice {
+                    by,
+                    fix,
+                    command,
+                    row,
+                } = error.advice(Reader::Operator);
+                tracing::warn!(
+                    milliseconds,
+                    reason = error.reason().name(),
+                    %error,
+                    detail = error.detail(),
+                    refused_by = by,
+                    fix,
+                    command = command.map(tracing::field::display),
+                    row,
+                    "refused"
+                );
+            }
         }
     }
 

@@ -68,14 +68,14 @@ mod tests {
     use super::{ATTEMPTS, until};
     use crate::{
         azure::fault::{Again, Failure},
-        error::{Detail, Error, Service},
+        error::{Detail, Error, Service, Trouble},
     };
 
     fn failure(again: Again) -> Failure {
         Failure {
             error: Error::UpstreamUnavailable {
                 service: Service::KeyVault,
-                problem: "is failing",
+                problem: Trouble::Failing,
                 detail: Detail::default(),
             },
             again,

@@ -170,7 +170,7 @@ impl Call<'_> {
     /// Unlike `env`, which runs for every job, this is asked by somebody who wants an answer.
     async fn explain(&self, json: bool, output: &mut Output<'_>) -> Result<u8, Error> {
         let spec = Spec::from_environment(self.environment)?;
-        let spec = spec.ok_or_else(|| Error::Spec {
+        let spec = spec.ok_or_else(|| Error::Setting {
             place: "RUNNER_SECRETS".to_owned(),
             problem: "is not set, and neither is RUNNER_SECRETS_FILE or RUNNER_SECRETS_SPEC_*: \
                       there is nothing to explain"
@@ -199,7 +199,7 @@ impl Call<'_> {
         }
         let spec = Spec::from_environment(self.environment)?;
         let spec = spec.and_then(|spec| spec.only_value_of(variable));
-        let spec = spec.ok_or_else(|| Error::Spec {
+        let spec = spec.ok_or_else(|| Error::Setting {
             place: variable.to_owned(),
             problem: "is in no spec: RUNNER_SECRETS, RUNNER_SECRETS_FILE, RUNNER_SECRETS_SPEC_*"
                 .to_owned(),
@@ -255,7 +255,7 @@ impl Call<'_> {
         if socket.is_absolute() {
             return Ok(socket.to_owned());
         }
-        Err(Error::Spec {
+        Err(Error::Setting {
             place: VARIABLE.to_owned(),
             problem: "is no absolute path".to_owned(),
         })

@@ -260,16 +260,18 @@ fn read(path: &Path) -> std::io::Result<String> {
 
 fn in_source(source: &str, problem: Problem) -> Error {
     let colon = if problem.place.is_empty() { "" } else { ": " };
-    wrong(
-        &format!("{source}{colon}{}", problem.place),
-        problem.problem,
-    )
+    Error::Spec {
+        place: format!("{source}{colon}{}", problem.place),
+        problem: problem.problem,
+        lines: problem.lines,
+    }
 }
 
 fn wrong(place: &str, problem: impl Into<String>) -> Error {
     Error::Spec {
         place: place.to_owned(),
         problem: problem.into(),
+        lines: "",
     }
 }
 

@@ -34,7 +34,13 @@ impl Node {
 pub(super) struct Problem {
     pub(super) place: String,
     pub(super) problem: String,
+    /// How it is written, where that helps.
+    pub(super) lines: &'static str,
 }
+
+/// A secret as `secrets:` has it.
+pub(super) const ENTRY: &str =
+    "DB_PASSWORD:\n  token: $AZURE_JWT\n  azure_key_vault:\n    name: db-password\n";
 
 /// The tree of a text, or `None` when there is nothing in it.
 pub(super) fn parse(text: &str) -> Result<Option<Rc<Node>>, Problem> {
@@ -42,6 +48,7 @@ pub(super) fn parse(text: &str) -> Result<Option<Rc<Node>>, Problem> {
         return Err(Problem {
             place: String::new(),
             problem: format!("is larger than {} MiB", LARGEST / 1024 / 1024),
+            lines: "",
         });
     }
     let mut builder = Builder::default();
@@ -59,6 +66,7 @@ fn at_line(line: usize, problem: &str) -> Problem {
     Problem {
         place: format!("line {line}"),
         problem: problem.to_owned(),
+        lines: ENTRY,
     }
 }
 
@@ -185,6 +193,7 @@ fn key(
         return Err(Problem {
             place: format!("{path}{dot}{text}"),
             problem: "is there twice".to_owned(),
+            lines: "",
         });
     }
     Ok(text.clone())
