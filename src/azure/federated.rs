@@ -78,9 +78,9 @@ pub(super) fn name(issuer: &str, subject: &str) -> String {
     }
     let whole = format!("{issuer}\n{subject}");
     let hash = digest::digest(&digest::SHA256, whole.as_bytes());
-    let hash = hash.as_ref().iter().take(4);
-    let hash: String = hash.map(|byte| format!("{byte:02x}")).collect();
-    format!("{}-{hash}", readable.trim_end_matches('-'))
+    let start = hash.as_ref().first_chunk().copied().unwrap_or_default();
+    let hash = u32::from_be_bytes(start);
+    format!("{}-{hash:08x}", readable.trim_end_matches('-'))
         .trim_start_matches('-')
         .to_owned()
 }

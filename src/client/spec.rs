@@ -262,7 +262,7 @@ fn in_source(source: &str, problem: Problem) -> Error {
     let colon = if problem.place.is_empty() { "" } else { ": " };
     Error::Spec {
         place: format!("{source}{colon}{}", problem.place),
-        problem: problem.problem,
+        problem: problem.says,
         lines: problem.lines,
     }
 }

@@ -115,8 +115,7 @@ impl Error {
             ),
             (Self::DeadlineExceeded { .. }, _) => (
                 "runner-secretsd",
-                "try again; if it happens often, `runner-secretsd doctor` on the host says what is \
-                 slow",
+                "if it happens often, `runner-secretsd doctor` on the host says what is slow",
             ),
             (Self::FilesFailed(_), _) => (
                 "runner-secretsd",
@@ -125,7 +124,7 @@ impl Error {
             ),
             (Self::Overloaded { .. }, _) => (
                 "runner-secretsd",
-                "try again later; the operator sets the bounds in [limits]",
+                "the operator sets the bounds, in [limits]",
             ),
             (Self::PolicyDenied(_), Reader::Job) => (
                 "the operator's policy, before anything was sent to Azure",
@@ -174,12 +173,12 @@ fn expired(secret: &str) -> Advice {
 fn throttled(service: Service) -> Advice {
     let fix = match service {
         Service::Entra => {
-            "try again later; if it happens often, the tenant has too many sign-ins, or one \
-             application has too many jobs"
+            "if it happens often, the tenant has too many sign-ins, or one application too many \
+             jobs"
         }
         Service::KeyVault => {
-            "try again later; a vault answers 4,000 reads in ten seconds: if it happens often, \
-             give busy projects vaults of their own"
+            "if it happens often, give busy projects vaults of their own: one vault answers 4,000 \
+             reads in ten seconds"
         }
     };
     let row = match service {

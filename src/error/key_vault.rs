@@ -85,7 +85,7 @@ impl Missing {
                 None => format!("Key Vault has no secret {}", read.name),
             },
             Self::Vault => {
-                format!("there is no vault to read {read} from: its name has no address")
+                format!("there is no vault to read {read} from: its name cannot be resolved")
             }
         }
     }
@@ -131,8 +131,7 @@ impl Read {
             (Missing::Secret, Some(_)) => "list-versions",
             (Missing::Secret, None) => "list",
         };
-        let fix =
-            "check the name, the version and the vault; one that was deleted can be recovered";
+        let fix = "check the name, the version and the vault, which has:";
         let mut words = texts(&["az", "keyvault", "secret", list, "--vault-name"]);
         words.push(or(self.vault_name(reader), "VAULT"));
         if self.version.is_some() {

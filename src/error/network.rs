@@ -46,8 +46,10 @@ impl Trouble {
             "received fatal alert",
         ]) {
             Self::Untrusted
-        } else if says(&["tunnel error", "unsuccessful tunnel", "proxy authorization"]) {
+        } else if says(&["tunnel error"]) {
             Self::Proxy
+        } else if says(&["error decoding response body", "error reading a body"]) {
+            Self::Broken
         } else {
             Self::Unreachable
         }
@@ -61,11 +63,13 @@ impl Trouble {
             Self::Failing => "is failing",
             Self::Foreign => "gave an answer that is not one of its own (a proxy in between?)",
             Self::Meaningless => "gave an answer that cannot be understood",
-            Self::Proxy => "cannot be reached: the proxy does not let the daemon through",
+            Self::Proxy => {
+                "cannot be reached: the proxy is down, or does not let the daemon through"
+            }
             Self::Redirect => "answered with a redirect, which is not followed",
             Self::Slow => "did not answer in time",
             Self::Unreachable => "cannot be reached",
-            Self::Unresolved => "cannot be reached: its name has no address",
+            Self::Unresolved => "cannot be reached: its name cannot be resolved",
             Self::Untrusted => "cannot be reached: its TLS certificate is not one to trust",
         }
     }
@@ -91,15 +95,16 @@ impl Trouble {
     const fn fix(self) -> (&'static str, &'static str) {
         match self {
             Self::Failing => (
-                "try again later; if it goes on, https://azure.status.microsoft has the outages",
+                "if it goes on, look for an outage at https://azure.status.microsoft",
                 "upstream-failing",
             ),
             Self::Slow => (
-                "try again; if it goes on, look at the way to Azure and at a firewall that drops",
+                "if it goes on, look at the way to Azure for a firewall that drops what it does not like",
                 "network-slow",
             ),
             Self::Unreachable => (
-                "let the daemon's host connect to port 443 there, or set azure.proxy_url",
+                "let the daemon's host connect to port 443 there and stay connected, or set \
+                 azure.proxy_url",
                 "network-unreachable",
             ),
             Self::Unresolved => (

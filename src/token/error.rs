@@ -230,7 +230,7 @@ impl Error {
                 "token-issuer",
             ),
             Self::KeysUnavailable { .. } => (
-                "try again; if it goes on, `runner-secretsd doctor` on the host says what is wrong \
+                "if it goes on, `runner-secretsd doctor` on the host says what is wrong \
                  with the way to GitLab",
                 "keys-unavailable",
             ),

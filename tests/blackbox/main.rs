@@ -42,6 +42,7 @@ mod deadlines;
 mod denials;
 mod exchange;
 mod explain;
+mod explanations;
 mod files;
 mod input;
 mod keys;

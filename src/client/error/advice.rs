@@ -2,6 +2,8 @@
 //! and where there is more. The daemon's advice comes over the wire; for what the client itself
 //! refuses, it is here.
 
+use std::fmt::Write as _;
+
 use runner_secrets_proto::DOCUMENTATION;
 
 use super::Error;
@@ -47,7 +49,8 @@ impl Advice {
         let mut text = String::new();
         let mut put = |label: &str, value: &str| {
             if !value.is_empty() {
-                text.push_str(&format!("  {label:<12}{}\n", Plain(value)));
+                // Writing to a string cannot fail.
+                let _ = writeln!(text, "  {label:<12}{}", Plain(value));
             }
         };
         put("refused by", &self.by);

@@ -104,14 +104,7 @@ fn entry(path: &str, node: &Node) -> Result<Entry, Problem> {
             "file" => entry.file = boolean(&path, node)?,
             "server" => server = Some((path, node)),
             "token" => entry.token = Some(text(&path, node)?),
-            other if ELSEWHERE.contains(&other) => {
-                let advice = "is not served here: leave this secret in `secrets:` of the job";
-                let lines = SECRETS;
-                return Err(Problem {
-                    lines,
-                    ..problem(&path, advice)
-                });
-            }
+            other if ELSEWHERE.contains(&other) => return Err(elsewhere(&path)),
             _ => return Err(unknown(&path, "azure_key_vault, file, server and token")),
         }
     }
@@ -205,10 +198,18 @@ fn unknown(path: &str, known: &str) -> Problem {
     problem(path, format!("is no field here; there are {known}"))
 }
 
+fn elsewhere(path: &str) -> Problem {
+    let advice = "is not served here: leave this secret in `secrets:` of the job";
+    Problem {
+        lines: SECRETS,
+        ..problem(path, advice)
+    }
+}
+
 fn problem(path: &str, problem: impl Into<String>) -> Problem {
     Problem {
         place: path.to_owned(),
-        problem: problem.into(),
+        says: problem.into(),
         lines: ENTRY,
     }
 }

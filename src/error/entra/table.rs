@@ -32,7 +32,7 @@ pub(super) enum Fix {
 
 /// Said once, of what a credential that was just created does.
 const CREATE: &str =
-    "create one; until it has spread, which takes a few minutes, trying again helps";
+    "create one; until it has spread, which takes a few minutes, trying again helps:";
 const CLOUD: &str = "have the operator set azure.cloud to the cloud that the tenant is in";
 const EXPRESSION: &str =
     "correct the expression of the flexible credential, or create a credential for this subject";
@@ -41,7 +41,7 @@ const FORM: &str = "report it with the request id; until then check azure.cloud 
 const RESIGNED: &str = "look for whatever changes or signs tokens between GitLab and the daemon: \
     GitLab's own are RS256, of type JWT, with a key id";
 const REACH: &str = "Entra reads two addresses of GitLab's over the internet, and both have to \
-    answer there: try them from outside; docs/azure.md has what a private GitLab can do";
+    answer there: try them from outside; docs/azure.md says what a private GitLab can do:";
 
 const fn row(code: u64, says: &'static str, does: &'static str, fix: Fix) -> Row {
     Row {
