@@ -67,9 +67,10 @@ async fn every_code_of_entra_is_explained() {
     for code in kinds["token_errors"].as_array().unwrap() {
         let code = code.as_u64().unwrap();
         let mut fresh = None;
-        let stage = match PASSING.contains(&code) {
-            true => fresh.insert(self::stage().await),
-            false => &mut stage,
+        let stage = if PASSING.contains(&code) {
+            fresh.insert(self::stage().await)
+        } else {
+            &mut stage
         };
         stage.emulator.clear_faults();
         stage.fault(json!({"route": "token", "kind": "token_error", "code": code}));
@@ -91,9 +92,10 @@ async fn every_error_of_key_vault_is_explained() {
             "ServiceUnavailable",
             "AKV10046",
         ];
-        let stage = match passing.contains(&name) {
-            true => fresh.insert(self::stage().await),
-            false => &mut stage,
+        let stage = if passing.contains(&name) {
+            fresh.insert(self::stage().await)
+        } else {
+            &mut stage
         };
         stage.emulator.clear_faults();
         stage.fault(json!({"route": "secret", "kind": "vault_error", "code": name}));
