@@ -28,6 +28,7 @@ pub use self::{
     federated::FederatedCredential,
 };
 use crate::{
+    audit::Intended,
     error::Error,
     name::{SecretName, SecretVersion},
     vault::{Fetched, Grant, Vault},
@@ -117,6 +118,7 @@ impl Vault for Azure {
         &self,
         grants: &[Grant],
         Access(tokens): Access,
+        intended: &Intended,
         deadline: Instant,
     ) -> Result<Vec<Fetched>, Error> {
         let secrets = once(grants, Read::of, |grant| {
@@ -124,7 +126,7 @@ impl Vault for Azure {
             async move {
                 let what = "a grant without an exchange";
                 let token = token.ok_or(Error::Bug { what })?;
-                self.read(grant, &token, deadline).await
+                self.read(grant, &token, intended, deadline).await
             }
         })
         .await?;

@@ -1,6 +1,7 @@
 //! The checked configuration: what the TOML says, with every value converted and every mistake
 //! reported at once. Holds paths of secrets at most, never a secret, so that it can be logged.
 
+pub mod audit;
 mod check;
 mod effective;
 pub mod issuer;
@@ -10,12 +11,13 @@ mod value;
 
 use std::{
     fmt, fs,
+    net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
 
-pub use self::raw::Problem;
 use self::raw::Problems;
+pub use self::{audit::Audit, raw::Problem};
 use self::{issuer::Issuer, rule::Rules};
 use crate::{azure, policy};
 
@@ -34,6 +36,10 @@ pub struct Config {
     pub issuers: Vec<Issuer>,
     /// `[policy]` and `[[rule]]`
     pub rules: Rules,
+    /// `[audit]`
+    pub audit: Audit,
+    /// `[admin] listen`: where `/metrics`, `/livez` and `/readyz` are
+    pub admin: Option<SocketAddr>,
     /// `[limits]`
     pub limits: Limits,
     /// `[log]`
@@ -86,6 +92,8 @@ impl fmt::Display for Delivery {
 pub struct Files {
     /// The directory below which each request gets its own.
     pub directory: PathBuf,
+    /// Where the daemon keeps notes of them for the next daemon.
+    pub state_directory: PathBuf,
     /// Whether to refuse anything but tmpfs and ramfs.
     pub require_memory_backed: bool,
     /// The mode of the files.
@@ -94,6 +102,26 @@ pub struct Files {
     pub max_ttl: Duration,
     /// How long files stay after the process that owns them ended.
     pub owner_grace: Duration,
+    /// What becomes of them when the daemon stops.
+    pub on_stop: OnStop,
+}
+
+/// What becomes of the files of jobs when the daemon stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnStop {
+    /// They are deleted.
+    Delete,
+    /// They stay, and the next daemon takes them over.
+    Keep,
+}
+
+impl fmt::Display for OnStop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Delete => "delete",
+            Self::Keep => "keep",
+        })
+    }
 }
 
 /// Bounds and deadlines.
@@ -125,6 +153,15 @@ pub enum LogFormat {
     Json,
     /// Text.
     Text,
+}
+
+impl fmt::Display for LogFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Json => "json",
+            Self::Text => "text",
+        })
+    }
 }
 
 /// The file could not be used.

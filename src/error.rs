@@ -19,6 +19,7 @@ pub use self::{
     network::Trouble,
 };
 use crate::{
+    audit::log::Failing,
     files,
     name::VariableName,
     policy::{Denied, Line},
@@ -28,6 +29,9 @@ use crate::{
 /// A request that gets no secrets.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// There is no audit trail at the moment.
+    #[error("this request cannot be put on record, and nothing is handed out without a record")]
+    AuditFailed(Failing),
     /// Something that should be impossible happened.
     #[error("runner-secrets has a defect ({what})")]
     Bug {
@@ -50,7 +54,7 @@ pub enum Error {
     #[error("{0}")]
     ExchangeRefused(Box<Refused>),
     /// The files could not be written.
-    #[error("the secrets could not be written to files")]
+    #[error("the secrets' files could not be written or deleted")]
     FilesFailed(#[source] files::Error),
     /// The caller asks for more than its share.
     #[error("{problem}")]
@@ -158,6 +162,7 @@ impl Error {
     #[must_use]
     pub fn reason(&self) -> Reason {
         match self {
+            Self::AuditFailed(_) => Reason::AuditFailed,
             Self::Bug { .. } => Reason::Bug,
             Self::CallerDenied { .. } => Reason::CallerDenied,
             Self::DeadlineExceeded { .. } => Reason::DeadlineExceeded,
@@ -187,6 +192,7 @@ impl Error {
             | Self::UpstreamThrottled { detail, .. }
             | Self::UpstreamUnavailable { detail, .. } => detail.0.clone(),
             Self::VaultForbidden(forbidden) => forbidden.detail.0.clone(),
+            Self::AuditFailed(failing) => failing.to_string(),
             Self::FilesFailed(error) => error.to_string(),
             Self::PolicyDenied(denied) => account(denied.account()),
             Self::Token { error, .. } => causes(error),
@@ -208,7 +214,9 @@ impl Error {
         match self {
             Self::Overloaded { retry_after, .. } => Some(*retry_after),
             Self::UpstreamThrottled { retry_after, .. } => Some(retry_after.unwrap_or(USUAL)),
-            Self::UpstreamUnavailable { .. } | Self::DeadlineExceeded { .. } => Some(USUAL),
+            Self::AuditFailed(_)
+            | Self::UpstreamUnavailable { .. }
+            | Self::DeadlineExceeded { .. } => Some(USUAL),
             Self::Bug { .. }
             | Self::CallerDenied { .. }
             | Self::ExchangeRefused(_)

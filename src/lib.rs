@@ -39,6 +39,8 @@
 )]
 
 #[cfg(feature = "daemon")]
+pub mod admin;
+#[cfg(feature = "daemon")]
 pub mod audit;
 #[cfg(feature = "daemon")]
 pub mod azure;
@@ -47,15 +49,20 @@ pub mod client;
 pub mod command;
 #[cfg(feature = "daemon")]
 pub mod config;
+pub mod dump;
 #[cfg(feature = "daemon")]
 pub mod error;
 pub mod files;
 #[cfg(feature = "daemon")]
 pub mod log;
+#[cfg(feature = "daemon")]
+pub mod metrics;
 pub mod name;
 #[cfg(feature = "daemon")]
 pub mod policy;
 pub mod posix;
+#[cfg(feature = "daemon")]
+pub mod process;
 #[cfg(feature = "daemon")]
 pub mod provide;
 #[cfg(feature = "daemon")]

@@ -10,7 +10,7 @@ use std::{
 use runner_secrets::{
     command::{self, Command, Streams},
     config::Config,
-    log,
+    dump, log,
     run::{Daemon, Policies},
 };
 use tokio::signal::unix::{SignalKind, signal};
@@ -50,6 +50,12 @@ enum Wish {
 }
 
 fn main() -> ExitCode {
+    // Before anything is read that could be secret.
+    if let Err(error) = dump::forbid_to_all() {
+        let line = format!("cannot keep core dumps from being written: {error}");
+        command::complain(&mut io::stderr(), &line);
+        return ExitCode::FAILURE;
+    }
     let mut path = PathBuf::from("/etc/runner-secrets/config.toml");
     let done = match arguments(&mut path) {
         Ok(Wish::Print(text)) => io::stdout().write_all(text.as_bytes()).map_err(|_| 1),
@@ -148,7 +154,8 @@ fn stop() -> io::Result<impl Future<Output = ()> + Send + 'static> {
     })
 }
 
-/// Puts the file's policy in force at every SIGHUP. One with mistakes changes nothing.
+/// Opens the audit trail anew at every SIGHUP, then puts the file's policy in force. One with
+/// mistakes changes nothing.
 fn reload(
     path: PathBuf,
     policies: Policies,
@@ -156,8 +163,13 @@ fn reload(
     let mut hangup = signal(SignalKind::hangup())?;
     Ok(async move {
         while hangup.recv().await.is_some() {
+            policies.reopen();
             match Config::load(&path) {
-                Ok(config) => policies.replace(&config),
+                Ok(config) => {
+                    if let Err(error) = policies.replace(&config) {
+                        tracing::error!("not reloaded, the old policy stays in force: {error}");
+                    }
+                }
                 Err(error) => {
                     tracing::error!("not reloaded, the old policy stays in force: {error}");
                     for problem in error.problems() {

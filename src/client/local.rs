@@ -4,9 +4,9 @@
 //! `file:` and the directory, which can name nothing but such a directory.
 
 use std::{
-    fs::{DirBuilder, Metadata},
+    fs::DirBuilder,
     io,
-    os::unix::fs::{DirBuilderExt as _, MetadataExt as _},
+    os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
 };
 
@@ -206,12 +206,10 @@ fn write(
 /// to us and be closed to others.
 fn open_home(home: &Path) -> Result<Base, String> {
     let base = Base::open(home).map_err(|error| error.to_string())?;
-    let uid = rustix::process::geteuid().as_raw();
-    let closed = |home: &Metadata| home.uid() == uid && home.mode() & 0o7777 == 0o700;
-    match home.symlink_metadata() {
-        Ok(metadata) if closed(&metadata) => Ok(base),
-        Ok(_) => Err(format!("{} belongs to others", home.display())),
-        Err(error) => Err(format!("{}: {error}", home.display())),
+    match base.is_ours_alone() {
+        Ok(true) => Ok(base),
+        Ok(false) => Err(format!("{} belongs to others", home.display())),
+        Err(error) => Err(error.to_string()),
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{
-    Config, Delivery, Files, Limits, Listen, Log, LogFormat, issuer,
+    Config, Delivery, Files, Limits, Listen, Log, LogFormat, OnStop, audit, issuer,
     raw::Table,
     rule::{self, Rules},
     value::{Count, DeliveryChoice, Host, HttpUrl, HttpsUrl, Octal},
@@ -25,6 +25,8 @@ pub(super) fn config(mut root: Table<'_>) -> Option<Config> {
     let azure = azure(root.table("azure"));
     let issuers = issuer::read(&mut root);
     let rules = rule::read(&mut root, &issuers);
+    let audit = audit::read(root.table("audit"));
+    let admin = root.table("admin").optional("listen");
     let limits = limits(root.table("limits"));
     let log = log(root.table("log"));
     let (azure, defaults) = azure?;
@@ -36,6 +38,8 @@ pub(super) fn config(mut root: Table<'_>) -> Option<Config> {
         defaults,
         issuers,
         rules,
+        audit: audit?,
+        admin,
         limits,
         log,
     })
@@ -112,13 +116,22 @@ fn files(mut table: Table<'_>) -> Files {
             "has other characters than letters, digits and _ . / -; paths in it go through shells";
         table.problem("directory", problem.to_owned());
     }
+    let state = PathBuf::from("/run/runner-secrets-state");
+    let state_directory = table.or("state_directory", state);
+    // Jobs can see the one and must never see the other.
+    if state_directory.starts_with(&directory) || directory.starts_with(&state_directory) {
+        let problem = "is, or is in, or holds files.directory; give it a place of its own";
+        table.problem("state_directory", problem.to_owned());
+    }
     Files {
         directory,
+        state_directory,
         require_memory_backed: table.or("require_memory_backed", true),
         mode,
         max_ttl: table.or("max_ttl", DAY),
         // after_script is another process than the script, and still needs the files.
         owner_grace: table.or("owner_grace", Duration::from_secs(10 * 60)),
+        on_stop: table.or("on_stop", OnStop::Delete),
     }
 }
 

@@ -1,13 +1,23 @@
 //! What can stand on the right of an equals sign, beyond TOML's own types.
 
+use std::net::SocketAddr;
+
 use toml::de::DeValue;
 use url::Url;
 
-use super::{LogFormat, raw::Value};
+use super::{LogFormat, OnStop, raw::Value};
 use crate::{
     azure::{ClientId, TenantId},
     vault::Origin,
 };
+
+impl Value for SocketAddr {
+    fn read(value: &DeValue<'_>) -> Result<Self, String> {
+        let text = String::read(value)?;
+        let parsed = text.parse();
+        parsed.map_err(|_| format!("{text:?} is no address such as \"127.0.0.1:9187\""))
+    }
+}
 
 /// A mode, written as a string of octal digits.
 pub(super) struct Octal(pub(super) u32);
@@ -48,6 +58,16 @@ impl Value for DeliveryChoice {
             "files" => Ok(Self::Files),
             "inline" => Ok(Self::Inline),
             other => Err(format!("{other:?} is neither \"files\" nor \"inline\"")),
+        }
+    }
+}
+
+impl Value for OnStop {
+    fn read(value: &DeValue<'_>) -> Result<Self, String> {
+        match String::read(value)?.as_str() {
+            "delete" => Ok(Self::Delete),
+            "keep" => Ok(Self::Keep),
+            other => Err(format!("{other:?} is neither \"delete\" nor \"keep\"")),
         }
     }
 }

@@ -94,7 +94,8 @@ impl Error {
                 service, problem, ..
             } => problem.advice(*service, reader),
             Self::VaultForbidden(forbidden) => forbidden.advice(reader),
-            Self::Bug { .. }
+            Self::AuditFailed(_)
+            | Self::Bug { .. }
             | Self::CallerDenied { .. }
             | Self::DeadlineExceeded { .. }
             | Self::FilesFailed(_)
@@ -108,6 +109,11 @@ impl Error {
     /// For causes that are the same whoever reads of them, or nearly.
     fn plain_advice(&self, reader: Reader) -> Advice {
         let (by, fix) = match (self, reader) {
+            (Self::AuditFailed(_), _) => (
+                "runner-secretsd, before a secret was fetched or handed out",
+                "if it goes on, `runner-secretsd doctor` on the host says what is wrong with the \
+                 trail: usually there is no space",
+            ),
             (Self::CallerDenied { .. }, _) => (
                 DAEMON,
                 "use the token in the job and as the user that GitLab issued it to, and look at \

@@ -6,8 +6,10 @@ use tokio::time::Instant;
 
 use crate::{
     config::Delivery,
+    files::lease::Granted,
     name::VariableName,
     policy::Asked,
+    process::Process,
     secret::{IdToken, SecretValue},
 };
 
@@ -20,6 +22,8 @@ pub struct Call {
     pub uid: u32,
     /// The calling process, where the system tells it.
     pub pid: Option<i32>,
+    /// The same, held by a descriptor.
+    pub process: Option<Arc<Process>>,
     /// The process whose end ends the lease, where the caller names one.
     pub owner_pid: Option<i32>,
     /// What is asked for; never empty.
@@ -50,11 +54,11 @@ pub struct Provided {
     pub variables: BTreeMap<VariableName, Variable>,
 }
 
-/// A lease, as its job sees it.
+/// A lease that its job does not know yet.
 #[derive(Debug)]
 pub struct Lease {
-    /// What to release it by.
-    pub id: String,
+    /// What ends it, files and all, unless the front keeps it.
+    pub granted: Granted,
     /// When it ends at the latest.
     pub until: SystemTime,
 }

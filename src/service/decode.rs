@@ -45,6 +45,7 @@ pub(super) fn call<V>(
         request_id: arrival.request_id.clone(),
         uid: arrival.caller.uid,
         pid: arrival.caller.pid,
+        process: arrival.process.clone(),
         owner_pid: (request.owner_pid != 0).then_some(request.owner_pid),
         wanted: wanted.collect::<Result<_, _>>()?,
         delivery: front.delivery,

@@ -120,7 +120,7 @@ async fn the_same_user_may_use_a_token_again_and_that_is_on_record() {
 }
 
 /// Whether this machine lets the test be another user. Where everything has to be tested, it must.
-fn can_be_another_user() -> bool {
+pub(crate) fn can_be_another_user() -> bool {
     let can = rustix::process::geteuid().is_root();
     assert!(
         can || std::env::var_os("CI").is_none(),
@@ -132,7 +132,7 @@ fn can_be_another_user() -> bool {
     can
 }
 
-const ANOTHER: u32 = 65_534;
+pub(crate) const ANOTHER: u32 = 65_534;
 
 /// A job of another user, which reads one secret and does nothing with it.
 async fn as_another(place: &Place, token: &str) -> Output {

@@ -3,11 +3,12 @@
 use azure_emulator::{
     Attributes, Emulator, IdTokenRequest, KeyChoice, NewSecret, Options, Request,
 };
+use rustix::process::Signal;
 use serde_json::{Map, Value, json};
 
 use crate::{
     call::Caller,
-    daemon::{Config, Daemon, Place},
+    daemon::{Config, Daemon, Place, names},
 };
 
 /// The vault that exists out of the box.
@@ -54,6 +55,22 @@ impl Stage {
             emulator,
             place,
         }
+    }
+
+    /// Kills the daemon.
+    pub(crate) async fn crash(&mut self) {
+        self.daemon.signal(Signal::KILL);
+        self.daemon.ends().await;
+    }
+
+    /// Starts the next daemon, after the end of one.
+    pub(crate) async fn restart(&mut self) {
+        self.daemon = Daemon::start(&self.place.path("config.toml")).await;
+    }
+
+    /// The notes of the daemon, by their files' names.
+    pub(crate) fn notes(&self) -> Vec<String> {
+        names(&self.place.state())
     }
 
     pub(crate) async fn caller(&self) -> Caller {
