@@ -8,6 +8,7 @@ mod answer;
 mod arguments;
 mod command;
 mod connection;
+mod doctor;
 mod environment;
 mod error;
 mod exec;

@@ -46,3 +46,6 @@ pub const DOCUMENTATION: &str = "docs/troubleshooting.md";
 
 /// The response header that carries the daemon's request id.
 pub const REQUEST_ID_HEADER: &str = "runner-secrets-request-id";
+
+/// The response header that carries the daemon's version.
+pub const VERSION_HEADER: &str = "runner-secrets-version";

@@ -14,6 +14,7 @@ use runner_secrets_proto::Reason;
 use super::{
     arguments::{self, Command, HELP},
     connection::{Client, DEFAULT_SOCKET},
+    doctor,
     environment::Environment,
     error::Error,
     exec::{self, NotRun, Signals},
@@ -96,6 +97,7 @@ struct Call<'a> {
 impl Call<'_> {
     async fn run(&self, arguments: Vec<OsString>, output: &mut Output<'_>) -> Result<u8, Error> {
         match arguments::parse(arguments)? {
+            Command::Doctor { json } => self.doctor(json, output).await,
             Command::Env => self.env(output).await,
             Command::Exec(command) => self.exec(&command, output).await,
             Command::Explain { json } => self.explain(json, output).await,
@@ -107,6 +109,24 @@ impl Call<'_> {
                 output.print(version.as_bytes())
             }
         }
+    }
+
+    async fn doctor(&self, json: bool, output: &mut Output<'_>) -> Result<u8, Error> {
+        let connect = async || Client::connect(&self.socket()?, self.trusted).await;
+        let checkup = doctor::examine(self.environment, connect).await;
+        let text = if json {
+            let json = checkup.json();
+            json.map_err(|error| Error::Output(error.into()))?
+        } else {
+            checkup.text(self.colour(output))
+        };
+        output.print(text.as_bytes())?;
+        Ok(checkup.exit())
+    }
+
+    /// https://no-color.org
+    fn colour(&self, output: &Output<'_>) -> bool {
+        output.terminal && self.environment.filled("NO_COLOR").is_none()
     }
 
     async fn env(&self, output: &mut Output<'_>) -> Result<u8, Error> {
@@ -182,8 +202,7 @@ impl Call<'_> {
             let json = verdicts.json();
             json.map_err(|error| Error::Output(error.into()))?
         } else {
-            let colour = output.terminal && self.environment.filled("NO_COLOR").is_none();
-            verdicts.text(colour)
+            verdicts.text(self.colour(output))
         };
         output.print(text.as_bytes())?;
         Ok(if verdicts.all_granted() {

@@ -16,7 +16,7 @@ use std::{
 use hyper::{body::Incoming, client::conn::http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use runner_secrets_proto::{
-    ERROR_DOMAIN, REQUEST_ID_HEADER, Reason, metadata,
+    ERROR_DOMAIN, REQUEST_ID_HEADER, Reason, VERSION_HEADER, metadata,
     v1::{ReleaseRequest, secrets_provider_client::SecretsProviderClient},
 };
 use tokio::{
@@ -119,7 +119,8 @@ impl Client {
         }
         let answer = self.within(RESOLVE, answer)?;
         let request_id = request_id(answer.metadata());
-        Verdicts::check(spec, answer.into_inner(), request_id)
+        let version = header(answer.metadata(), VERSION_HEADER);
+        Verdicts::check(spec, answer.into_inner(), request_id, version)
     }
 
     /// Has the daemon delete a lease's files now.
@@ -132,6 +133,12 @@ impl Client {
         let answer = timeout(RELEASE, self.rpc.release(request)).await;
         self.within(RELEASE, answer)?;
         Ok(())
+    }
+
+    /// Where the daemon listens.
+    #[must_use]
+    pub fn socket(&self) -> &Path {
+        &self.socket
     }
 
     /// The daemon's process id, if this process can see it.
@@ -186,6 +193,7 @@ impl Client {
             request_id,
             retry_after: retry.and_then(|retry| retry.retry_delay),
             advice: advice(known, status),
+            version: header(status.metadata(), VERSION_HEADER),
         }))
     }
 }
@@ -220,9 +228,13 @@ async fn dial(socket: &Path) -> io::Result<UnixStream> {
 }
 
 fn request_id(metadata: &MetadataMap) -> String {
-    let id = metadata.get(REQUEST_ID_HEADER);
-    let id = id.and_then(|id| id.to_str().ok()).unwrap_or_default();
-    Plain(id).to_string()
+    header(metadata, REQUEST_ID_HEADER)
+}
+
+/// A header's text, safe to print; empty where there is none.
+fn header(metadata: &MetadataMap, name: &str) -> String {
+    let value = metadata.get(name).and_then(|value| value.to_str().ok());
+    Plain(value.unwrap_or_default()).to_string()
 }
 
 /// What HTTP/2 wants as the authority; a socket has none.

@@ -167,6 +167,15 @@ impl Error {
         }
     }
 
+    /// The reason's name, as the daemon gave it where it is the daemon's.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Refused(refusal) => &refusal.name,
+            _ => self.reason().name(),
+        }
+    }
+
     /// The exit status of a command that fails with this.
     #[must_use]
     pub fn exit(&self) -> u8 {
@@ -178,10 +187,7 @@ impl Error {
     #[must_use]
     pub fn report(&self) -> String {
         let mut report = format!("runner-secrets: {} (", Plain(&self.to_string()));
-        match self {
-            Self::Refused(refusal) => report.push_str(&refusal.name),
-            _ => report.push_str(self.reason().name()),
-        }
+        report.push_str(self.name());
         if let Self::Refused(refusal) = self
             && !refusal.request_id.is_empty()
         {
@@ -218,6 +224,8 @@ pub struct Refusal {
     pub retry_after: Option<Duration>,
     /// Who refused, and what to change.
     pub advice: Advice,
+    /// The daemon's version, if it says so.
+    pub version: String,
 }
 
 fn retry(after: Option<Duration>) -> String {
@@ -258,6 +266,7 @@ mod tests {
                 command: "sleep 2".into(),
                 ..Advice::default()
             },
+            version: String::new(),
         }));
         assert_eq!(
             refused.report(),

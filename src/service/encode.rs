@@ -4,10 +4,13 @@ use std::{collections::HashMap, time::UNIX_EPOCH};
 
 use prost_types::Timestamp;
 use runner_secrets_proto::{
-    DOCUMENTATION, ERROR_DOMAIN, REQUEST_ID_HEADER, metadata,
+    DOCUMENTATION, ERROR_DOMAIN, REQUEST_ID_HEADER, VERSION_HEADER, metadata,
     v1::{self, ExplainResponse, ResolveResponse, Verdict},
 };
-use tonic::{Code, Response, Status, metadata::MetadataMap};
+use tonic::{
+    Code, Response, Status,
+    metadata::{MetadataMap, MetadataValue},
+};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
 use crate::{
@@ -112,5 +115,7 @@ fn headers(request_id: &str) -> MetadataMap {
     if let Ok(value) = request_id.parse() {
         headers.insert(REQUEST_ID_HEADER, value);
     }
+    let version = MetadataValue::from_static(env!("CARGO_PKG_VERSION"));
+    headers.insert(VERSION_HEADER, version);
     headers
 }

@@ -155,8 +155,8 @@ pub mod secrets_provider_client {
     use tonic::codegen::http::Uri;
     /// Gives a CI job the secrets that its ID token entitles it to.
     ///
-    /// Every answer carries the header `runner-secrets-request-id`. Every error's message is one
-    /// sentence on what happened, and it carries a google.rpc.ErrorInfo (reason: a name of the reason
+    /// Every answer carries the headers `runner-secrets-request-id` and `runner-secrets-version`, the
+    /// daemon's. Every error's message is one sentence on what happened, and it carries a google.rpc.ErrorInfo (reason: a name of the reason
     /// table, domain: "runner-secrets"). In the latter's metadata are "request_id"; "refused_by", who
     /// refused or failed; "fix", a sentence on what to change; and, where there is one, "command", a
     /// command for a POSIX shell that changes it, with everything in it quoted. A google.rpc.Help links
@@ -340,8 +340,8 @@ pub mod secrets_provider_server {
     }
     /// Gives a CI job the secrets that its ID token entitles it to.
     ///
-    /// Every answer carries the header `runner-secrets-request-id`. Every error's message is one
-    /// sentence on what happened, and it carries a google.rpc.ErrorInfo (reason: a name of the reason
+    /// Every answer carries the headers `runner-secrets-request-id` and `runner-secrets-version`, the
+    /// daemon's. Every error's message is one sentence on what happened, and it carries a google.rpc.ErrorInfo (reason: a name of the reason
     /// table, domain: "runner-secrets"). In the latter's metadata are "request_id"; "refused_by", who
     /// refused or failed; "fix", a sentence on what to change; and, where there is one, "command", a
     /// command for a POSIX shell that changes it, with everything in it quoted. A google.rpc.Help links

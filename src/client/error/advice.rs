@@ -67,8 +67,9 @@ impl Advice {
 const TAGS: &str = "tags: [a tag of a runner that has the daemon]\n";
 
 impl Error {
-    /// What to change, for what the client itself found.
-    pub(super) fn advice(&self) -> Advice {
+    /// Who refused, and what to change.
+    #[must_use]
+    pub fn advice(&self) -> Advice {
         match self {
             Self::Refused(refusal) => refusal.advice.clone(),
             Self::Spec { lines: "", .. } => Advice::ours("correct it there", "spec"),
