@@ -8,6 +8,7 @@ mod entra;
 mod fault;
 mod federated;
 mod key_vault;
+pub(crate) mod probe;
 mod retry;
 mod wire;
 

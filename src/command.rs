@@ -21,6 +21,7 @@ use crate::{
 mod arguments;
 mod cases;
 mod csv;
+mod doctor;
 mod explain;
 mod grants;
 mod presented;
@@ -28,13 +29,18 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub use arguments::{Form, policy};
+pub use arguments::{Form, doctor, policy};
 
 /// What to do.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Command {
     /// `check-config`
     CheckConfig,
+    /// `doctor`
+    Doctor {
+        /// Whether a machine reads the answer.
+        json: bool,
+    },
     /// `policy explain`
     Explain {
         /// The file with the job's ID token.
@@ -162,19 +168,21 @@ pub async fn run(command: &Command, path: &Path, streams: &mut Streams<'_>) -> u
 }
 
 async fn answer(command: &Command, path: &Path, streams: &mut Streams<'_>) -> Result<u8, Error> {
-    let config = Config::load(path)?;
+    let config = || Config::load(path);
     match command {
         Command::CheckConfig => {
+            config()?;
             let line = format!("{}: no mistakes\n", path.display());
             streams.print(&line).map(|()| 0)
         }
+        Command::Doctor { json } => doctor::examine(path, *json, streams).await,
         Command::Explain { token, spec, json } => {
-            explain::explain(&config, token, spec, *json, streams).await
+            explain::explain(&config()?, token, spec, *json, streams).await
         }
         Command::Grants { secret, form } => {
-            grants::grants(&config, secret.as_ref(), *form, streams)
+            grants::grants(&config()?, secret.as_ref(), *form, streams)
         }
-        Command::Test { files } => cases::test(&config, files, streams),
+        Command::Test { files } => cases::test(&config()?, files, streams),
     }
 }
 

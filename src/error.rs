@@ -14,7 +14,7 @@ use runner_secrets_proto::Reason;
 
 pub use self::{
     advice::{Advice, Named, Reader},
-    entra::Refused,
+    entra::{Refused, meaning},
     key_vault::{Forbidden, Missing, Read},
     network::Trouble,
 };

@@ -23,6 +23,9 @@ Usage: runner-secretsd COMMAND [--config FILE]
 Commands:
   serve         Serve until SIGTERM or SIGINT; SIGHUP reloads the policy
   check-config  Report every mistake in the configuration, and exit with 78 if there is one
+  doctor [--json]
+                Go through everything that has to be right, on this host and on the way to GitLab
+                and Azure, with what to change; exit with 1 if anything is wrong
   policy explain --token FILE --spec FILE [--json]
                 Say what the job with this ID token gets of these secrets, rule by rule
   policy grants [--secret NAME] [--csv | --json]
@@ -85,6 +88,10 @@ fn arguments(path: &mut PathBuf) -> Result<Wish, lexopt::Error> {
                 return Ok(Wish::Print(version.to_owned()));
             }
             Long("config") | Short('c') => *path = arguments.value()?.into(),
+            Value(name) if command.is_none() && name == "doctor" => {
+                let command = command::doctor(&mut arguments, path)?;
+                return Ok(command.map_or_else(|| Wish::Print(HELP.to_owned()), Wish::Command));
+            }
             Value(name) if command.is_none() && name == "policy" => {
                 let command = command::policy(&mut arguments, path)?;
                 return Ok(command.map_or_else(|| Wish::Print(HELP.to_owned()), Wish::Command));

@@ -96,7 +96,7 @@ pub(super) fn of_read(grant: &Grant, fault: Option<Fault>) -> Failure {
 }
 
 /// Entra's code, from the list of codes, or from the text where a list is not what it should be.
-fn aadsts(body: &[u8]) -> Option<u64> {
+pub(super) fn aadsts(body: &[u8]) -> Option<u64> {
     let said: Value = serde_json::from_slice(body).ok()?;
     let listed = said
         .get("error_codes")

@@ -36,6 +36,12 @@ pub struct Refused {
     pub detail: Detail,
 }
 
+/// What a code means, and what to change, where that is known.
+#[must_use]
+pub fn meaning(code: u64) -> Option<(&'static str, &'static str)> {
+    table::row_of(code).map(|row| (row.says, row.does))
+}
+
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let variable = &self.variable;

@@ -91,6 +91,12 @@ impl Trouble {
         Advice::new(by, fix, row)
     }
 
+    /// What to do.
+    #[must_use]
+    pub fn does(self) -> &'static str {
+        self.fix().0
+    }
+
     /// What to do, and the row that has more.
     const fn fix(self) -> (&'static str, &'static str) {
         match self {

@@ -41,6 +41,7 @@ mod configs;
 mod counts;
 mod deadlines;
 mod denials;
+mod doctor;
 mod exchange;
 mod explain;
 mod explanations;
