@@ -25,11 +25,13 @@ mod doctor;
 mod explain;
 mod grants;
 mod presented;
+mod setup;
 mod table;
 #[cfg(test)]
 mod tests;
 
 pub use arguments::{Form, doctor, policy};
+pub use setup::{Problem, Wishes, arguments as setup};
 
 /// What to do.
 #[derive(Debug, PartialEq, Eq)]
@@ -57,6 +59,8 @@ pub enum Command {
         /// For whom the report is.
         form: Form,
     },
+    /// `setup azure`
+    Setup(Wishes),
     /// `policy test`
     Test {
         /// The files with the cases.
@@ -91,6 +95,11 @@ impl Streams<'_> {
     fn complain(&mut self, line: &str) {
         complain(self.stderr, line);
     }
+
+    /// A question, which the answer follows on its line.
+    fn ask(&mut self, question: &str) {
+        drop(write!(self.stderr, "{question}: "));
+    }
 }
 
 /// A line for people on what is wrong.
@@ -112,6 +121,8 @@ enum Error {
     NoToken { path: PathBuf, error: token::Error },
     #[error("cannot write to standard output: {0}")]
     Output(io::Error),
+    #[error("{0}; see runner-secretsd --help")]
+    Setup(Problem),
     #[error(transparent)]
     Spec(#[from] client::Error),
     #[error("{}: the file with the token cannot be read: {source}", path.display())]
@@ -121,7 +132,9 @@ enum Error {
 impl Error {
     fn exit(&self) -> u8 {
         match self {
-            Self::Asked(_) | Self::Unreadable { .. } => Reason::RequestInvalid.exit(),
+            Self::Asked(_) | Self::Setup(_) | Self::Unreadable { .. } => {
+                Reason::RequestInvalid.exit()
+            }
             Self::Cases(_) | Self::Config(_) => Reason::ConfigInvalid.exit(),
             Self::NoToken { .. } => Reason::TokenInvalid.exit(),
             Self::Output(_) => 1,
@@ -182,6 +195,7 @@ async fn answer(command: &Command, path: &Path, streams: &mut Streams<'_>) -> Re
         Command::Grants { secret, form } => {
             grants::grants(&config()?, secret.as_ref(), *form, streams)
         }
+        Command::Setup(wishes) => setup::print(wishes, &mut io::stdin().lock(), streams),
         Command::Test { files } => cases::test(&config()?, files, streams),
     }
 }

@@ -32,6 +32,11 @@ Commands:
                 List who could read what
   policy test FILE...
                 Run the cases of these files against the policy
+  setup azure [--gitlab URL] [--project PATH... | --group PATH] [--branch NAME...] [--tag NAME...]
+              [--environment NAME...] [--protected] [--vault NAME] [--secret NAME...] [--name NAME]
+              [--audience TEXT] [--managed-identity RESOURCE_GROUP] [--format az | terraform]
+                Print what to create in Azure, and the rule and the job that go with it; asks for
+                what is missing, and changes nothing
 
 Options:
   --config FILE  The configuration [default: /etc/runner-secrets/config.toml]
@@ -91,6 +96,10 @@ fn arguments(path: &mut PathBuf) -> Result<Wish, lexopt::Error> {
             Value(name) if command.is_none() && name == "doctor" => {
                 let command = command::doctor(&mut arguments, path)?;
                 return Ok(command.map_or_else(|| Wish::Print(HELP.to_owned()), Wish::Command));
+            }
+            Value(name) if command.is_none() && name == "setup" => {
+                let wishes = command::setup(&mut arguments)?.map(Command::Setup);
+                return Ok(wishes.map_or_else(|| Wish::Print(HELP.to_owned()), Wish::Command));
             }
             Value(name) if command.is_none() && name == "policy" => {
                 let command = command::policy(&mut arguments, path)?;

@@ -35,6 +35,12 @@ impl FederatedCredential {
         })
     }
 
+    /// A name for the credential of such tokens.
+    #[must_use]
+    pub fn name_of(issuer: &str, subject: &str) -> String {
+        name(issuer, subject)
+    }
+
     /// As `az` and Graph take it.
     #[must_use]
     pub fn json(&self) -> String {
@@ -65,7 +71,7 @@ impl FederatedCredential {
 
 /// A name that says what it is for and that no other credential has: 3 to 120 characters.
 #[must_use]
-pub(super) fn name(issuer: &str, subject: &str) -> String {
+fn name(issuer: &str, subject: &str) -> String {
     // Leaves room for the hash.
     const READABLE: usize = 80;
     let mut readable = String::new();

@@ -58,6 +58,7 @@ mod reload;
 mod rights;
 mod room;
 mod rules;
+mod setup;
 mod sockets;
 mod sweep;
 mod tokens;
