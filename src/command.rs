@@ -11,6 +11,7 @@ use std::{
 use runner_secrets_proto::Reason;
 
 use crate::{
+    audit::{export, key},
     client,
     config::{self, Config},
     policy::Policy,
@@ -19,6 +20,7 @@ use crate::{
 };
 
 mod arguments;
+mod audit;
 mod cases;
 mod csv;
 mod doctor;
@@ -31,11 +33,14 @@ mod table;
 mod tests;
 
 pub use arguments::{Form, doctor, policy};
+pub use audit::{Audit, Export, Query, Verify, audit};
 pub use setup::{Problem, Wishes, arguments as setup};
 
 /// What to do.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Command {
+    /// `audit …`
+    Audit(Audit),
     /// `check-config`
     CheckConfig,
     /// `doctor`
@@ -76,6 +81,8 @@ pub struct Streams<'a> {
     pub stderr: &'a mut dyn Write,
     /// Whether standard output is a screen that shows colours.
     pub colour: bool,
+    /// Whether standard error is a screen that somebody waits at.
+    pub watched: bool,
 }
 
 impl std::fmt::Debug for Streams<'_> {
@@ -117,6 +124,14 @@ enum Error {
     Cases(Vec<String>),
     #[error(transparent)]
     Config(#[from] config::Error),
+    #[error(transparent)]
+    Export(#[from] export::Error),
+    #[error("{}: {problem}", path.display())]
+    Kept { path: PathBuf, problem: String },
+    #[error(transparent)]
+    Key(#[from] key::Error),
+    #[error("audit.file is false, so the daemon keeps no files; name those that you mean")]
+    NoTrail,
     #[error("{}: {error}", path.display())]
     NoToken { path: PathBuf, error: token::Error },
     #[error("cannot write to standard output: {0}")]
@@ -132,11 +147,15 @@ enum Error {
 impl Error {
     fn exit(&self) -> u8 {
         match self {
-            Self::Asked(_) | Self::Setup(_) | Self::Unreadable { .. } => {
-                Reason::RequestInvalid.exit()
-            }
+            Self::Asked(_)
+            | Self::Kept { .. }
+            | Self::Key(_)
+            | Self::NoTrail
+            | Self::Setup(_)
+            | Self::Unreadable { .. } => Reason::RequestInvalid.exit(),
             Self::Cases(_) | Self::Config(_) => Reason::ConfigInvalid.exit(),
             Self::NoToken { .. } => Reason::TokenInvalid.exit(),
+            Self::Export(error) => audit::exit(error),
             Self::Output(_) => 1,
             Self::Spec(error) => error.exit(),
         }
@@ -183,6 +202,7 @@ pub async fn run(command: &Command, path: &Path, streams: &mut Streams<'_>) -> u
 async fn answer(command: &Command, path: &Path, streams: &mut Streams<'_>) -> Result<u8, Error> {
     let config = || Config::load(path);
     match command {
+        Command::Audit(audit) => audit::run(audit, path, streams),
         Command::CheckConfig => {
             config()?;
             let line = format!("{}: no mistakes\n", path.display());

@@ -131,6 +131,22 @@ pub struct Limits {
     pub secrets: usize,
     /// Bytes of a request.
     pub request_bytes: usize,
+    /// Requests worked on at a time.
+    pub requests: usize,
+    /// Requests that wait for their turn.
+    pub queue: usize,
+    /// Requests a second of one user of the host, in the long run.
+    pub caller_rate: u32,
+    /// Requests a second with one ID token, in the long run.
+    pub token_rate: u32,
+    /// Requests at a time to one vault, or to one tenant of Entra.
+    pub upstream_requests: usize,
+    /// Reads of one vault within any ten seconds.
+    pub vault_reads: u32,
+    /// Open connections.
+    pub connections: usize,
+    /// How long a connection may be unused.
+    pub idle_timeout: Duration,
     /// The longest that a request takes, whatever the caller allows.
     pub request_timeout: Duration,
     /// The longest that requests may go on after the signal to stop.

@@ -50,10 +50,14 @@ pub mod client;
 pub mod command;
 #[cfg(feature = "daemon")]
 pub mod config;
+#[cfg(feature = "daemon")]
+mod connections;
 pub mod dump;
 #[cfg(feature = "daemon")]
 pub mod error;
 pub mod files;
+#[cfg(feature = "daemon")]
+mod limits;
 #[cfg(feature = "daemon")]
 pub mod log;
 #[cfg(feature = "daemon")]

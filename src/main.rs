@@ -37,6 +37,14 @@ Commands:
               [--audience TEXT] [--managed-identity RESOURCE_GROUP] [--format az | terraform]
                 Print what to create in Azure, and the rule and the job that go with it; asks for
                 what is missing, and changes nothing
+  audit verify [--public-key FILE] [--head SEQ:HASH] [--from-checkpoint FILE] [--json] [FILE...]
+                Say whether an audit trail is whole, and where it is not. FILEs are its files
+                or their directories; without any, those of the configuration
+  audit query [--since T] [--until T] [--project P] [--vault V] [--secret S] [--user U]
+              [--reason R] [--request ID] [--csv | --json] [FILE...]
+                Say who read which secret, from which project and ref, and when
+  audit export [--since T] [--until T] [--public-key FILE] --output DIRECTORY [FILE...]
+                Pack a period of the trail with all that it takes to check it
 
 Options:
   --config FILE  The configuration [default: /etc/runner-secrets/config.toml]
@@ -44,8 +52,8 @@ Options:
   --version      Show the version
 
 Exit status: 0 stopped in order, or the answer is yes; 1 could not start, cut off requests when
-stopping, or a case failed; 64 wrong arguments; 65 no ID token; 77 not all is granted; 78 wrong
-configuration or cases.
+stopping, a case failed, or a trail is not whole; 64 wrong arguments; 65 no ID token; 66 files of a
+trail cannot be read; 77 not all is granted; 78 wrong configuration or cases.
 ";
 
 /// sysexits.h: wrong arguments.
@@ -105,6 +113,10 @@ fn arguments(path: &mut PathBuf) -> Result<Wish, lexopt::Error> {
                 let command = command::policy(&mut arguments, path)?;
                 return Ok(command.map_or_else(|| Wish::Print(HELP.to_owned()), Wish::Command));
             }
+            Value(name) if command.is_none() && name == "audit" => {
+                let command = command::audit(&mut arguments, path)?;
+                return Ok(command.map_or_else(|| Wish::Print(HELP.to_owned()), Wish::Command));
+            }
             Value(name) if command.is_none() => command = Some(name.string()?),
             other => return Err(other.unexpected()),
         }
@@ -129,6 +141,7 @@ fn answer(command: &Command, path: &Path) -> Result<(), u8> {
     let colourless = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let mut streams = Streams {
         colour: io::stdout().is_terminal() && !colourless,
+        watched: io::stderr().is_terminal(),
         stdout: &mut io::stdout(),
         stderr: &mut io::stderr(),
     };

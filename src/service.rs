@@ -5,6 +5,7 @@
 mod arrival;
 mod decode;
 mod encode;
+mod entrance;
 
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ use tonic::{Request, Response, Status};
 use tracing::Instrument as _;
 
 use self::arrival::Arrival;
-pub(crate) use self::{arrival::Door, decode::asked};
+pub(crate) use self::{arrival::Door, decode::asked, entrance::Entrance};
 use crate::{
     audit::{Audit, Record},
     config::{Delivery, Limits},
@@ -95,7 +96,7 @@ impl<V> Front<V> {
         let outcome = async {
             let mut record = self.audit.record(call, &arrival.request_id, arrival.caller);
             let outcome = work(&arrival, request.into_inner(), &mut record).await;
-            record.close(&outcome);
+            record.close(outcome.as_ref().map(|_| ()));
             outcome
         };
         encode::answer(&arrival.request_id, outcome.instrument(span).await)

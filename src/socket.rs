@@ -7,7 +7,7 @@
 
 mod peer;
 
-pub use self::peer::{Connection, Peer};
+pub use self::peer::Peer;
 
 use std::{
     ffi::OsString,

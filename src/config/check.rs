@@ -229,9 +229,27 @@ fn limits(mut table: Table<'_>) -> Limits {
         );
         table.problem("request_bytes", problem);
     }
+    let rate = |Count(rate)| u32::try_from(rate).unwrap_or(u32::MAX);
     Limits {
         secrets,
         request_bytes,
+        // Each waits for Azure more than it works: two processors are busy with far fewer, and
+        // 256 times what a request holds is what the memory's figures are for.
+        requests: table.or("requests", Count(256)).0,
+        // Four times as many are through in a second; more would only wait for a refusal.
+        queue: table.or("queue", Count(1024)).0,
+        // A matrix of 100 jobs that starts at once, ten times over. One vault has 400 reads a second.
+        caller_rate: rate(table.or("caller_rate", Count(100))),
+        // A script that takes its secrets one by one; a loop that does nothing else is a mistake.
+        token_rate: rate(table.or("token_rate", Count(5))),
+        // The largest request is one round trip, with some room for others.
+        upstream_requests: table.or("upstream_requests", Count(128)).0,
+        // Key Vault takes 4,000 within ten seconds, from all who read the vault.
+        vault_reads: rate(table.or("vault_reads", Count(3600))),
+        // Every request that may wait has one, and some are between two requests.
+        connections: table.or("connections", Count(2048)).0,
+        // A client takes a connection for a job; whoever keeps one has pauses of less.
+        idle_timeout: table.or("idle_timeout", Duration::from_secs(60)),
         request_timeout: table.or("request_timeout", Duration::from_secs(30)),
         stop_timeout: table.or("stop_timeout", Duration::from_secs(30)),
     }

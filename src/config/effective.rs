@@ -127,6 +127,14 @@ fn limits(limits: &Limits) -> Value {
     json!({
         "secrets": limits.secrets,
         "request_bytes": limits.request_bytes,
+        "requests": limits.requests,
+        "queue": limits.queue,
+        "caller_rate": limits.caller_rate,
+        "token_rate": limits.token_rate,
+        "upstream_requests": limits.upstream_requests,
+        "vault_reads": limits.vault_reads,
+        "connections": limits.connections,
+        "idle_timeout": duration(limits.idle_timeout),
         "request_timeout": duration(limits.request_timeout),
         "stop_timeout": duration(limits.stop_timeout),
     })

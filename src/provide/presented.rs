@@ -4,24 +4,33 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use aws_lc_rs::digest;
 use tokio::time::Instant;
 
-use crate::{error::Error, token::Claims};
+use crate::{
+    error::Error,
+    limits::{Pace, Rate},
+    token::Claims,
+};
 
 /// The tokens that were presented and have not expired.
-#[derive(Debug, Default)]
-pub struct Presented(Mutex<HashMap<[u8; digest::SHA256_OUTPUT_LEN], First>>);
+#[derive(Debug)]
+pub struct Presented {
+    tokens: Mutex<HashMap<[u8; digest::SHA256_OUTPUT_LEN], First>>,
+    /// How often one may be.
+    rate: Rate,
+}
 
 #[derive(Debug)]
 struct First {
     uid: u32,
     until: SystemTime,
     times: u64,
+    pace: Pace,
     explained: Explained,
 }
 
@@ -36,10 +45,19 @@ impl Presented {
     // A busy host has some thousand jobs in the longest life of a token; an entry has 100 bytes.
     const MOST: usize = 100_000;
 
+    /// None yet; one token may be presented `per_second` times a second in the long run, and ten
+    /// times as often at once.
+    pub fn new(per_second: u32) -> Self {
+        Self {
+            tokens: Mutex::default(),
+            rate: Rate::new(per_second, per_second.saturating_mul(10)),
+        }
+    }
+
     /// Takes note that `uid` presented a verified token, and gives how often that was. Another
-    /// user's is refused.
+    /// user's is refused, and so is one that comes too often.
     pub(super) fn by(&self, uid: u32, claims: &Claims, now: SystemTime) -> Result<u64, Error> {
-        let mut tokens = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tokens = self.tokens();
         let identity = identity(claims);
         if tokens.len() >= Self::MOST && !tokens.contains_key(&identity) {
             make_room(&mut tokens, now);
@@ -48,6 +66,7 @@ impl Presented {
             uid,
             until: claims.expires_at,
             times: 0,
+            pace: Pace::default(),
             explained: Explained {
                 since: Instant::now(),
                 times: 0,
@@ -57,6 +76,11 @@ impl Presented {
             let problem = "another user of this host presented the same ID token before";
             return Err(Error::CallerDenied { problem });
         }
+        let spent = first.pace.take(self.rate, Instant::now());
+        spent.map_err(|retry_after| Error::Overloaded {
+            problem: "this ID token is used more often than limits.token_rate allows",
+            retry_after,
+        })?;
         first.times += 1;
         if first.times > 1 {
             tracing::info!(
@@ -74,7 +98,7 @@ impl Presented {
         // thousands of times.
         const MOST: u32 = 30;
         const MINUTE: Duration = Duration::from_secs(60);
-        let mut tokens = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tokens = self.tokens();
         let Some(first) = tokens.get_mut(&identity(claims)) else {
             return Ok(());
         };
@@ -93,6 +117,10 @@ impl Presented {
         }
         explained.times += 1;
         Ok(())
+    }
+
+    fn tokens(&self) -> MutexGuard<'_, HashMap<[u8; digest::SHA256_OUTPUT_LEN], First>> {
+        self.tokens.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -147,7 +175,7 @@ mod tests {
 
     #[test]
     fn a_token_is_of_the_user_who_presents_it_first() {
-        let presented = Presented::default();
+        let presented = Presented::new(100);
         assert!(presented.by(1, &claims("a", 10), at(1)).is_ok());
         assert!(presented.by(1, &claims("a", 10), at(2)).is_ok());
         assert!(presented.by(2, &claims("a", 10), at(2)).is_err());
@@ -156,7 +184,7 @@ mod tests {
 
     #[test]
     fn expired_tokens_make_room_and_a_flood_is_bounded() {
-        let presented = Presented::default();
+        let presented = Presented::new(100);
         let most = u64::try_from(Presented::MOST).unwrap();
         for token in 0..most {
             presented
@@ -164,7 +192,7 @@ mod tests {
                 .unwrap();
         }
         presented.by(1, &claims("more", most * 2), at(1)).unwrap();
-        let held = presented.0.lock().unwrap().len();
+        let held = presented.tokens().len();
         assert!(held <= Presented::MOST / 2 + 1, "{held}");
         presented
             .by(1, &claims("late", most * 3), at(most * 2))
@@ -177,8 +205,18 @@ mod tests {
     }
 
     #[test]
+    fn a_token_that_comes_too_often_is_refused_for_a_while() {
+        let presented = Presented::new(5);
+        for _ in 0..50 {
+            presented.by(1, &claims("a", 10), at(1)).unwrap();
+        }
+        assert!(presented.by(1, &claims("a", 10), at(1)).is_err());
+        assert!(presented.by(1, &claims("b", 10), at(1)).is_ok());
+    }
+
+    #[test]
     fn a_token_is_explained_thirty_times_a_minute() {
-        let presented = Presented::default();
+        let presented = Presented::new(100);
         let start = Instant::now();
         let (one, other) = (claims("a", 10), claims("b", 10));
         presented.by(1, &one, at(1)).unwrap();

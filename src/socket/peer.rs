@@ -2,28 +2,15 @@
 //! process that made it. Its number alone could be another process's by the time it is looked at.
 
 use std::{
-    io::{self, IoSlice},
+    io,
     os::fd::{AsFd, OwnedFd},
-    pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
 };
 
 use nix::sys::socket::{getsockopt, sockopt::PeerPidfd};
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::UnixStream,
-};
-use tonic::transport::server::Connected;
+use tokio::net::UnixStream;
 
 use crate::process::Process;
-
-/// A connection that knows who made it.
-#[derive(Debug)]
-pub struct Connection {
-    stream: UnixStream,
-    peer: Option<Peer>,
-}
 
 /// Who made a connection.
 #[derive(Clone, Debug)]
@@ -36,10 +23,13 @@ pub struct Peer {
     pub pid: Option<i32>,
     /// The process itself, if it still runs.
     pub process: Option<Arc<Process>>,
+    /// A number of ours that no other connection of this process has.
+    pub connection: u64,
 }
 
 impl Peer {
-    fn of(stream: &UnixStream) -> io::Result<Self> {
+    /// Asks the kernel, once, about the other end of `connection`.
+    pub(crate) fn of(stream: &UnixStream, connection: u64) -> io::Result<Self> {
         let credentials = stream.peer_cred()?;
         let pid = credentials.pid().filter(|pid| *pid > 0);
         let process = pid.and_then(|pid| process(stream, pid));
@@ -48,6 +38,7 @@ impl Peer {
             gid: credentials.gid(),
             pid,
             process: process.map(Arc::new),
+            connection,
         })
     }
 }
@@ -67,63 +58,49 @@ fn peer_descriptor(stream: &impl AsFd) -> nix::Result<OwnedFd> {
     getsockopt(stream, PeerPidfd)
 }
 
-impl Connection {
-    /// Asks who made a connection, once.
-    #[must_use]
-    pub fn of(stream: UnixStream) -> Self {
-        let peer = Peer::of(&stream);
-        let peer = peer.inspect_err(|error| tracing::warn!(%error, "a caller cannot be told"));
-        Self {
-            peer: peer.ok(),
-            stream,
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Stdio};
+
+    use tokio::net::{UnixListener, UnixStream};
+
+    use super::{Peer, peer_descriptor};
+
+    #[tokio::test]
+    async fn a_connection_knows_the_process_that_made_it() {
+        let (ours, _theirs) = UnixStream::pair().unwrap();
+        let peer = Peer::of(&ours, 1).unwrap();
+        assert_eq!(peer.uid, rustix::process::geteuid().as_raw());
+        let process = peer.process.unwrap();
+        assert_eq!(peer.pid, Some(process.pid()));
+        assert_eq!(u32::try_from(process.pid()).unwrap(), std::process::id());
+        assert!(process.is_running());
+    }
+
+    /// Its number may be another's by then; what the kernel noted of it is not.
+    #[tokio::test]
+    async fn a_process_that_ended_before_it_was_accepted_is_not_looked_up_by_number() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("socket");
+        let listener = UnixListener::bind(&path).unwrap();
+        let script = "import socket, sys; socket.socket(socket.AF_UNIX).connect(sys.argv[1])";
+        let mut caller = Command::new("python3");
+        let caller = caller.args(["-c", script]).arg(&path).stdin(Stdio::null());
+        if !caller.status().is_ok_and(|status| status.success()) {
+            println!("skipped: there is no python3 to call with");
+            assert!(std::env::var_os("CI").is_none(), "CI has python3");
+            return;
         }
-    }
-}
-
-impl Connected for Connection {
-    type ConnectInfo = Option<Peer>;
-
-    fn connect_info(&self) -> Self::ConnectInfo {
-        self.peer.clone()
-    }
-}
-
-impl AsyncRead for Connection {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
-    }
-}
-
-impl AsyncWrite for Connection {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        let (stream, _) = listener.accept().await.unwrap();
+        if matches!(
+            peer_descriptor(&stream),
+            Err(nix::errno::Errno::ENOPROTOOPT)
+        ) {
+            println!("skipped: this kernel has no SO_PEERPIDFD");
+            return;
+        }
+        let peer = Peer::of(&stream, 1).unwrap();
+        assert!(peer.pid.is_some());
+        assert!(peer.process.is_none_or(|process| !process.is_running()));
     }
 }

@@ -63,6 +63,11 @@ impl Place {
         self.path("leases")
     }
 
+    /// `files.state_directory`
+    pub(crate) fn state(&self) -> PathBuf {
+        self.path("state")
+    }
+
     /// `audit.path`
     pub(crate) fn trail(&self) -> PathBuf {
         self.path("audit/audit.jsonl")
@@ -88,11 +93,6 @@ impl Place {
         })
         .await;
         found.unwrap()
-    }
-
-    /// `files.state_directory`
-    pub(crate) fn state(&self) -> PathBuf {
-        self.path("state")
     }
 
     /// Everything in `files.directory`.
@@ -315,6 +315,19 @@ impl Daemon {
     /// Everything that it has said.
     pub(crate) fn log(&self) -> String {
         String::from_utf8_lossy(&self.output.borrow().text).into_owned()
+    }
+
+    /// Its process id.
+    pub(crate) fn pid(&self) -> i32 {
+        self.pid.as_raw_nonzero().get()
+    }
+
+    /// What it holds in memory, in KiB.
+    pub(crate) fn memory(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let resident = resident.unwrap().trim().trim_end_matches(" kB");
+        resident.parse().unwrap()
     }
 
     pub(crate) fn signal(&self, signal: Signal) {

@@ -8,7 +8,7 @@
 //!
 //! [`daemon`] starts the program, [`call`] talks to it, [`stage`] puts it beside an emulator and
 //! [`job`] runs the client; [`signer`] makes tokens that no emulator would, and a [`trap`] listens
-//! where nobody should come. All other modules are tests.
+//! where nobody should come; a [`crowd`] is many callers. All other modules are tests.
 
 #![expect(
     clippy::expect_used,
@@ -27,13 +27,21 @@
 )]
 
 mod call;
+mod collector;
+mod crowd;
 mod daemon;
 mod job;
 mod signer;
 mod stage;
+mod trail;
 mod trap;
 
 mod audit;
+mod audit_failing;
+mod audit_kill;
+mod audit_rotation;
+mod audit_sinks;
+mod auditor;
 mod bytes;
 mod callers;
 mod client;
@@ -54,6 +62,7 @@ mod kills;
 mod leaks;
 mod lifetimes;
 mod monitoring;
+mod pressure;
 mod reload;
 mod rights;
 mod room;
@@ -61,6 +70,7 @@ mod rules;
 mod setup;
 mod sockets;
 mod sweep;
+mod throttling;
 mod tokens;
 mod traps;
 mod upstream;
