@@ -6,8 +6,10 @@
 mod cloud;
 mod entra;
 mod fault;
+mod federated;
 mod gate;
 mod key_vault;
+pub(crate) mod probe;
 mod retry;
 mod wire;
 
@@ -27,7 +29,10 @@ use futures_util::{TryStreamExt as _, stream::FuturesUnordered};
 use tokio::time::Instant;
 use url::Url;
 
-pub use self::cloud::{ClientId, Cloud, Foreign, TenantId, VaultUrl};
+pub use self::{
+    cloud::{ClientId, Cloud, Foreign, TenantId, VaultUrl},
+    federated::FederatedCredential,
+};
 use self::{
     entra::{Bought, Purchase, Tokens},
     gate::Gates,

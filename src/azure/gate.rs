@@ -21,7 +21,7 @@ use tokio::{
 use self::health::{Health, Until};
 use super::fault::Sign;
 use crate::{
-    error::{Detail, Error, Service},
+    error::{Detail, Error, Service, Trouble},
     limits::{Pace, Queue as _, Rate, Turns},
 };
 
@@ -222,7 +222,7 @@ impl Gate {
     fn failing(&self) -> Error {
         Error::UpstreamUnavailable {
             service: self.service,
-            problem: "is failing",
+            problem: Trouble::Failing,
             detail: Detail("not asked: the last requests to it failed".to_owned()),
         }
     }
