@@ -70,43 +70,36 @@ async fn discovery(issuer: &Issuer, fetch: &Fetch) -> Step {
                 .fix("Entra reads it, too, and refuses tokens without it (AADSTS501661)");
         }
     };
-    let wrong = |says: &str| {
-        Step::wrong("discovery", format!("{url} {says}"))
-            .fix("Entra refuses tokens by such a document (AADSTS501661)")
+    match lacks(&document.body, &issuer.url) {
+        None => Step::good("discovery", format!("{url} has what Entra needs")),
+        Some(says) => Step::wrong("discovery", format!("{url} {says}"))
+            .fix("Entra refuses tokens by such a document (AADSTS501661)"),
+    }
+}
+
+/// What a discovery document has to have for Entra, and this one has not.
+fn lacks(body: &[u8], issuer: &str) -> Option<String> {
+    let Ok(Value::Object(document)) = serde_json::from_slice(body) else {
+        return Some("is no JSON object".to_owned());
     };
-    let Ok(Value::Object(document)) = serde_json::from_slice(&document.body) else {
-        return wrong("is no JSON object");
+    let text = |name: &str| document.get(name).and_then(Value::as_str);
+    let list = |name: &str| document.get(name).and_then(Value::as_array);
+    let says = if text("issuer") != Some(issuer) {
+        "names another issuer"
+    } else if !text("jwks_uri").is_some_and(|uri| uri.starts_with("https://")) {
+        "has no jwks_uri that begins with https://"
+    } else if text("authorization_endpoint").is_none_or(str::is_empty) {
+        "has no authorization_endpoint"
+    } else if !list("id_token_signing_alg_values_supported")
+        .is_some_and(|list| list.iter().any(|one| one == "RS256"))
+    {
+        "has no RS256 in id_token_signing_alg_values_supported"
+    } else {
+        let mut lists = ["response_types_supported", "subject_types_supported"].into_iter();
+        let empty = lists.find(|name| list(name).is_none_or(Vec::is_empty))?;
+        return Some(format!("has nothing in {empty}"));
     };
-    let text = |name: &str| {
-        document
-            .get(name)
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-    };
-    let lists = |name: &str| {
-        let list = document.get(name).and_then(Value::as_array);
-        list.is_some_and(|list| !list.is_empty())
-    };
-    if text("issuer") != issuer.url {
-        return wrong("names another issuer");
-    }
-    if !text("jwks_uri").starts_with("https://") {
-        return wrong("has no jwks_uri that begins with https://");
-    }
-    if text("authorization_endpoint").is_empty() {
-        return wrong("has no authorization_endpoint");
-    }
-    for name in ["response_types_supported", "subject_types_supported"] {
-        if !lists(name) {
-            return wrong(&format!("has nothing in {name}"));
-        }
-    }
-    let algorithms = document.get("id_token_signing_alg_values_supported");
-    let algorithms = algorithms.and_then(Value::as_array);
-    if !algorithms.is_some_and(|list| list.iter().any(|one| one == "RS256")) {
-        return wrong("has no RS256 in id_token_signing_alg_values_supported");
-    }
-    Step::good("discovery", format!("{url} has what Entra needs"))
+    Some(says.to_owned())
 }
 
 /// Whether Entra gets there: only the internet can tell.
