@@ -115,7 +115,9 @@ async fn on(mount: &Mount) -> Scene {
     let path = mount.path().join("audit.jsonl").display().to_string();
     let mut scene = Scene::new(|config| {
         let config = config.text("audit.path", &path);
-        config.text("audit.timeout", "500ms")
+        config
+            .text("audit.timeout", "500ms")
+            .set("limits.token_rate", 1_000)
     })
     .await;
     scene.says(SERVING).await;

@@ -13,9 +13,9 @@ use crate::{
 };
 
 async fn serve(stage: &Stage, times: usize) {
-    let (caller, token) = (stage.caller().await, stage.token());
+    let caller = stage.caller().await;
     for _ in 0..times {
-        let request = ask(&token).value("A", "db-password");
+        let request = ask(&stage.token()).value("A", "db-password");
         caller.resolve(request).await.unwrap();
     }
 }
@@ -33,9 +33,12 @@ async fn full_files_go_on_in_the_next_and_the_oldest_are_deleted() {
     let is_pruned = || {
         let files = names(&directory);
         let mut files = files.iter().filter(|name| name.ends_with(".jsonl"));
-        files.any(|name| fs::read_to_string(directory.join(name)).is_ok_and(|text| {
-            text.lines().any(|line| line.contains("\"event\":\"pruned\"") && line.contains(&gone))
-        }))
+        files.any(|name| {
+            fs::read_to_string(directory.join(name)).is_ok_and(|text| {
+                text.lines()
+                    .any(|line| line.contains("\"event\":\"pruned\"") && line.contains(&gone))
+            })
+        })
     };
     let mut served = 0;
     while !is_pruned() || first.exists() {
@@ -60,7 +63,11 @@ async fn a_renamed_file_is_left_at_the_signal_with_a_checkpoint_at_its_end() {
     hang_up(&mut stage).await;
     serve(&stage, 1).await;
     stage.daemon.stop(Signal::TERM).await;
-    assert!(!stage.daemon.log().contains("nothing is released"), "{}", stage.daemon.log());
+    assert!(
+        !stage.daemon.log().contains("nothing is released"),
+        "{}",
+        stage.daemon.log()
+    );
     assert_went_over(&directory, &renamed);
 }
 
@@ -76,7 +83,10 @@ fn assert_went_over(directory: &Path, old: &Path) {
     let last: Value = serde_json::from_str(text.lines().next_back().unwrap()).unwrap();
     assert_eq!(last["event"], "checkpoint");
     let records = trail(directory);
-    let header = records.iter().rfind(|record| record["event"] == "header").unwrap();
+    let header = records
+        .iter()
+        .rfind(|record| record["event"] == "header")
+        .unwrap();
     let name = old.file_name().unwrap().to_str().unwrap();
     assert_eq!(header["predecessor"]["file"], name);
     assert_eq!(header["predecessor"]["hash"], last["hash"]);
@@ -100,21 +110,34 @@ async fn the_sample_for_logrotate_rotates_the_trail() {
     let hang_up = "systemctl kill --signal=HUP runner-secretsd.service";
     assert!(sample.contains(hang_up));
     let ours = sample
-        .replace("/var/log/runner-secrets/audit.jsonl", &file.display().to_string())
+        .replace(
+            "/var/log/runner-secrets/audit.jsonl",
+            &file.display().to_string(),
+        )
         .replace(hang_up, &format!("kill -HUP {}", stage.daemon.pid()));
     let config = stage.place.path("logrotate");
     fs::write(&config, ours).unwrap();
     fs::set_permissions(&config, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
     let state = stage.place.path("logrotate.state");
     let mut logrotate = Command::new("logrotate");
-    logrotate.args(["--force", "--state"]).arg(&state).arg(&config);
+    logrotate
+        .args(["--force", "--state"])
+        .arg(&state)
+        .arg(&config);
     let before = stage.daemon.log().matches("policy reloaded").count();
     let rotated = logrotate.output().unwrap();
-    assert!(rotated.status.success(), "{}", String::from_utf8_lossy(&rotated.stderr));
+    assert!(
+        rotated.status.success(),
+        "{}",
+        String::from_utf8_lossy(&rotated.stderr)
+    );
     stage.daemon.logs_more("policy reloaded", before).await;
     serve(&stage, 1).await;
     stage.daemon.stop(Signal::TERM).await;
     let files = names(&directory);
-    let old = files.iter().find(|name| name.starts_with("audit.jsonl-")).unwrap();
+    let old = files
+        .iter()
+        .find(|name| name.starts_with("audit.jsonl-"))
+        .unwrap();
     assert_went_over(&directory, &directory.join(old));
 }

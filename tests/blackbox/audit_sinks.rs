@@ -35,7 +35,9 @@ fn only(config: Config, port: u16) -> Config {
     let config = config
         .set("audit.file", false)
         .text("audit.durable", "syslog");
-    config.text("audit.timeout", "500ms")
+    config
+        .text("audit.timeout", "500ms")
+        .set("limits.token_rate", 1_000_000)
 }
 
 async fn status(caller: &Caller) -> i32 {
@@ -291,6 +293,7 @@ async fn into_pipe() -> (Stage, File) {
         .unwrap();
     let path = place.path("config.toml");
     config(&place, &emulator)
+        .set("limits.token_rate", 1_000_000)
         .set("audit.stdout", true)
         .write(&path);
     let serve = serve(&path);

@@ -10,7 +10,7 @@ use std::{
 use aws_lc_rs::digest::{SHA256, digest};
 use serde_json::Value;
 
-use crate::daemon::names;
+use crate::daemon::{PROGRAM, names};
 
 /// All records of the files in a directory, which have to be one chain from its first record on.
 pub(crate) fn trail(directory: &Path) -> Vec<Value> {
@@ -21,7 +21,24 @@ pub(crate) fn trail(directory: &Path) -> Vec<Value> {
         .filter(|lines| !lines.is_empty())
         .collect();
     files.sort_by_key(|lines| seq(&lines[0]));
-    assert_chain(&files.concat())
+    let records = assert_chain(&files.concat());
+    is_verified(directory);
+    records
+}
+
+/// Our own program says so, too.
+fn is_verified(directory: &Path) {
+    let mut verify = Command::new(PROGRAM);
+    verify
+        .args(["audit", "verify"])
+        .env_clear()
+        .stdin(Stdio::null());
+    let files = names(directory).into_iter();
+    let files = files.filter(|name| name.contains(".jsonl"));
+    verify.args(files.map(|name| directory.join(name)));
+    let verified = verify.output().unwrap();
+    let said = String::from_utf8_lossy(&verified.stdout);
+    assert!(verified.status.success(), "{said}");
 }
 
 /// The records among the lines; whatever broke off is followed by a record that says so.
