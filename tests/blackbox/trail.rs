@@ -154,14 +154,28 @@ impl Mount {
     pub(crate) fn ext4() -> Self {
         let (directory, at) = place();
         let disk = directory.path().join("disk");
-        fs::File::create_new(&disk)
-            .unwrap()
-            .set_len(16 << 20)
-            .unwrap();
+        Self::on(&disk, &[], directory, at)
+    }
+
+    /// On a disk that is a file on `full`: where that has no room, the disk takes what is written
+    /// and fails when it is to be made durable.
+    pub(crate) fn thin(full: &Self) -> Self {
+        let (directory, at) = place();
+        // Without a journal, whose failure would end it all.
+        let options = ["-O", "^has_journal"];
+        Self::on(&full.at.join("disk"), &options, directory, at)
+    }
+
+    fn on(disk: &Path, options: &[&str], directory: tempfile::TempDir, at: PathBuf) -> Self {
+        let file = fs::File::create_new(disk).unwrap();
+        file.set_len(16 << 20).unwrap();
         let disk = disk.display().to_string();
-        tool("mkfs.ext4", &["-q", "-E", "root_owner", &disk]);
+        let mut arguments = vec!["-q", "-E", "root_owner"];
+        arguments.extend(options);
+        arguments.push(&disk);
+        tool("mkfs.ext4", &arguments);
         let path = at.display().to_string();
-        tool("mount", &["-o", "loop", &disk, &path]);
+        tool("mount", &["-o", "loop,errors=continue", &disk, &path]);
         Self {
             at,
             _directory: directory,
