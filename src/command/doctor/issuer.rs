@@ -70,43 +70,42 @@ async fn discovery(issuer: &Issuer, fetch: &Fetch) -> Step {
                 .fix("Entra reads it, too, and refuses tokens without it (AADSTS501661)");
         }
     };
-    let wrong = |says: &str| {
-        Step::wrong("discovery", format!("{url} {says}"))
-            .fix("Entra refuses tokens by such a document (AADSTS501661)")
-    };
-    let Ok(Value::Object(document)) = serde_json::from_slice(&document.body) else {
-        return wrong("is no JSON object");
+    match complaint(issuer, &document.body) {
+        None => Step::good("discovery", format!("{url} has what Entra needs")),
+        Some(says) => Step::wrong("discovery", format!("{url} {says}"))
+            .fix("Entra refuses tokens by such a document (AADSTS501661)"),
+    }
+}
+
+/// What a document lacks that Entra wants of it.
+fn complaint(issuer: &Issuer, body: &[u8]) -> Option<String> {
+    const ALGORITHMS: &str = "id_token_signing_alg_values_supported";
+    let Ok(Value::Object(document)) = serde_json::from_slice(body) else {
+        return Some("is no JSON object".to_owned());
     };
     let text = |name: &str| {
-        document
-            .get(name)
-            .and_then(Value::as_str)
-            .unwrap_or_default()
+        let text = document.get(name).and_then(Value::as_str);
+        text.unwrap_or_default()
     };
-    let lists = |name: &str| {
+    let list = |name: &str| {
         let list = document.get(name).and_then(Value::as_array);
-        list.is_some_and(|list| !list.is_empty())
+        list.map(Vec::as_slice).unwrap_or_default()
     };
     if text("issuer") != issuer.url {
-        return wrong("names another issuer");
+        return Some("names another issuer".to_owned());
     }
     if !text("jwks_uri").starts_with("https://") {
-        return wrong("has no jwks_uri that begins with https://");
+        return Some("has no jwks_uri that begins with https://".to_owned());
     }
     if text("authorization_endpoint").is_empty() {
-        return wrong("has no authorization_endpoint");
+        return Some("has no authorization_endpoint".to_owned());
     }
-    for name in ["response_types_supported", "subject_types_supported"] {
-        if !lists(name) {
-            return wrong(&format!("has nothing in {name}"));
-        }
+    let lists = ["response_types_supported", "subject_types_supported"];
+    if let Some(name) = lists.into_iter().find(|name| list(name).is_empty()) {
+        return Some(format!("has nothing in {name}"));
     }
-    let algorithms = document.get("id_token_signing_alg_values_supported");
-    let algorithms = algorithms.and_then(Value::as_array);
-    if !algorithms.is_some_and(|list| list.iter().any(|one| one == "RS256")) {
-        return wrong("has no RS256 in id_token_signing_alg_values_supported");
-    }
-    Step::good("discovery", format!("{url} has what Entra needs"))
+    let rs256 = list(ALGORITHMS).iter().any(|one| one == "RS256");
+    (!rs256).then(|| format!("has no RS256 in {ALGORITHMS}"))
 }
 
 /// Whether Entra gets there: only the internet can tell.

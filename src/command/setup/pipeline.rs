@@ -98,11 +98,11 @@ pub(super) fn job(plan: &Plan) -> Vec<String> {
         "    RUNNER_SECRETS: |".to_owned(),
     ]);
     let example = ["db-password".to_owned()];
-    let named: Vec<String> = plan.secrets.iter().map(ToString::to_string).collect();
-    let names = if named.is_empty() {
+    let asked: Vec<String> = plan.secrets.iter().map(ToString::to_string).collect();
+    let names = if asked.is_empty() {
         &example[..]
     } else {
-        &named
+        &asked
     };
     for name in names {
         let variable = name.to_ascii_uppercase().replace('-', "_");
