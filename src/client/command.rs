@@ -124,7 +124,7 @@ impl Call<'_> {
         Ok(checkup.exit())
     }
 
-    /// Whether to colour what is printed (<https://no-color.org>).
+    /// <https://no-color.org>
     fn colour(&self, output: &Output<'_>) -> bool {
         output.terminal && self.environment.filled("NO_COLOR").is_none()
     }

@@ -70,42 +70,36 @@ async fn discovery(issuer: &Issuer, fetch: &Fetch) -> Step {
                 .fix("Entra reads it, too, and refuses tokens without it (AADSTS501661)");
         }
     };
-    match complaint(issuer, &document.body) {
+    match lacks(&document.body, &issuer.url) {
         None => Step::good("discovery", format!("{url} has what Entra needs")),
         Some(says) => Step::wrong("discovery", format!("{url} {says}"))
             .fix("Entra refuses tokens by such a document (AADSTS501661)"),
     }
 }
 
-/// What a document lacks that Entra wants of it.
-fn complaint(issuer: &Issuer, body: &[u8]) -> Option<String> {
-    const ALGORITHMS: &str = "id_token_signing_alg_values_supported";
+/// What a discovery document has to have for Entra, and this one has not.
+fn lacks(body: &[u8], issuer: &str) -> Option<String> {
     let Ok(Value::Object(document)) = serde_json::from_slice(body) else {
         return Some("is no JSON object".to_owned());
     };
-    let text = |name: &str| {
-        let text = document.get(name).and_then(Value::as_str);
-        text.unwrap_or_default()
+    let text = |name: &str| document.get(name).and_then(Value::as_str);
+    let list = |name: &str| document.get(name).and_then(Value::as_array);
+    let says = if text("issuer") != Some(issuer) {
+        "names another issuer"
+    } else if !text("jwks_uri").is_some_and(|uri| uri.starts_with("https://")) {
+        "has no jwks_uri that begins with https://"
+    } else if text("authorization_endpoint").is_none_or(str::is_empty) {
+        "has no authorization_endpoint"
+    } else if !list("id_token_signing_alg_values_supported")
+        .is_some_and(|list| list.iter().any(|one| one == "RS256"))
+    {
+        "has no RS256 in id_token_signing_alg_values_supported"
+    } else {
+        let mut lists = ["response_types_supported", "subject_types_supported"].into_iter();
+        let empty = lists.find(|name| list(name).is_none_or(Vec::is_empty))?;
+        return Some(format!("has nothing in {empty}"));
     };
-    let list = |name: &str| {
-        let list = document.get(name).and_then(Value::as_array);
-        list.map(Vec::as_slice).unwrap_or_default()
-    };
-    if text("issuer") != issuer.url {
-        return Some("names another issuer".to_owned());
-    }
-    if !text("jwks_uri").starts_with("https://") {
-        return Some("has no jwks_uri that begins with https://".to_owned());
-    }
-    if text("authorization_endpoint").is_empty() {
-        return Some("has no authorization_endpoint".to_owned());
-    }
-    let lists = ["response_types_supported", "subject_types_supported"];
-    if let Some(name) = lists.into_iter().find(|name| list(name).is_empty()) {
-        return Some(format!("has nothing in {name}"));
-    }
-    let rs256 = list(ALGORITHMS).iter().any(|one| one == "RS256");
-    (!rs256).then(|| format!("has no RS256 in {ALGORITHMS}"))
+    Some(says.to_owned())
 }
 
 /// Whether Entra gets there: only the internet can tell.

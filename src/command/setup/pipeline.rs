@@ -98,11 +98,11 @@ pub(super) fn job(plan: &Plan) -> Vec<String> {
         "    RUNNER_SECRETS: |".to_owned(),
     ]);
     let example = ["db-password".to_owned()];
-    let asked: Vec<String> = plan.secrets.iter().map(ToString::to_string).collect();
-    let names = if asked.is_empty() {
+    let wanted: Vec<String> = plan.secrets.iter().map(ToString::to_string).collect();
+    let names = if wanted.is_empty() {
         &example[..]
     } else {
-        &asked
+        &wanted
     };
     for name in names {
         let variable = name.to_ascii_uppercase().replace('-', "_");
