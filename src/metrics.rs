@@ -5,8 +5,8 @@
 use std::time::Duration;
 
 use prometheus::{
-    Encoder as _, Error, Gauge, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec,
-    Opts, Registry, TextEncoder, core::Collector,
+    Encoder as _, Error, Gauge, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, TextEncoder, core::Collector,
 };
 use runner_secrets_proto::reason::TABLE;
 
@@ -20,6 +20,7 @@ pub struct Metrics {
     durations: HistogramVec,
     in_flight: IntGauge,
     leases: IntGauge,
+    expiring: IntCounter,
     audit_ready: IntGauge,
     audit_head: IntGauge,
     audit_checkpoint: IntGaugeVec,
@@ -47,6 +48,7 @@ impl Metrics {
             durations: durations(&made)?,
             in_flight: gauge(&made, "requests_in_flight", "Requests that are worked on.")?,
             leases: gauge(&made, "leases", "Leases whose files exist.")?,
+            expiring: expiring(&made)?,
             audit_ready: gauge(
                 &made,
                 "audit_ready",
@@ -77,6 +79,11 @@ impl Metrics {
         self.durations
             .with_label_values(&[call])
             .observe(took.as_secs_f64());
+    }
+
+    /// A secret was read that has expired, or will within 30 days.
+    pub fn expires_soon(&self) {
+        self.expiring.inc();
     }
 
     /// How many leases there are.
@@ -144,6 +151,12 @@ fn durations(registry: &Registry) -> Result<HistogramVec, Error> {
     let options = HistogramOpts::new("runner_secrets_request_duration_seconds", help);
     let options = options.buckets(BUCKETS.to_vec());
     registered(registry, HistogramVec::new(options, &["call"]))
+}
+
+fn expiring(registry: &Registry) -> Result<IntCounter, Error> {
+    let name = "runner_secrets_expiring_reads_total";
+    let help = "Reads of secrets that have expired or will within 30 days.";
+    registered(registry, IntCounter::new(name, help))
 }
 
 fn checkpoint(registry: &Registry) -> Result<IntGaugeVec, Error> {

@@ -287,6 +287,9 @@ impl<V: Vault> Provider<V> {
     ) -> Result<Provided, Error> {
         let mut variables = BTreeMap::new();
         for (grant, fetched) in grants.iter().zip(fetched) {
+            if fetched.expires_soon {
+                record.expires_soon();
+            }
             let variable = Variable {
                 file: grant.file,
                 content: Content::Value(fetched.value),

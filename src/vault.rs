@@ -72,6 +72,8 @@ pub struct Fetched {
     pub version: String,
     /// What the job's author should know, such as that it has expired.
     pub warnings: Vec<String>,
+    /// Whether it has expired, or will within 30 days.
+    pub expires_soon: bool,
 }
 
 /// A backend.

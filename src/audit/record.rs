@@ -118,6 +118,11 @@ impl Record {
         }
     }
 
+    /// A secret was read that has expired, or will soon.
+    pub fn expires_soon(&self) {
+        self.audit.metrics().expires_soon();
+    }
+
     /// Which lease is concerned.
     pub fn leased(&self, lease_id: &str) {
         held(&self.request).lease_id = Some(lease_id.to_owned());

@@ -1,6 +1,10 @@
 //! The read: one GET for one secret, with the access token on the first try.
 
-use std::{fmt, sync::Arc, time::SystemTime};
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use azure_core::{
     credentials::{AccessToken, TokenCredential, TokenRequestOptions},
@@ -153,15 +157,20 @@ fn fetched(mut secret: Secret) -> azure_core::Result<Fetched> {
         .resource_id()?
         .version
         .ok_or_else(|| missing("no version"))?;
-    let warnings = secret.attributes.as_ref().map_or(Vec::new(), |attributes| {
-        warnings(attributes, OffsetDateTime::from(SystemTime::now()))
-    });
+    let now = OffsetDateTime::from(SystemTime::now());
+    let attributes = secret.attributes.as_ref();
+    let expires = attributes.and_then(|attributes| attributes.expires);
+    let warnings = attributes.map_or(Vec::new(), |attributes| warnings(attributes, now));
     Ok(Fetched {
         value: Arc::new(SecretValue::new(value.into_bytes())),
         version,
         warnings,
+        expires_soon: expires.is_some_and(|expires| expires <= now + SOON),
     })
 }
+
+/// Who watches a number once a month still has time to store a new version.
+const SOON: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// Key Vault hands out secrets before and after their time; who uses one should know.
 fn warnings(attributes: &SecretAttributes, now: OffsetDateTime) -> Vec<String> {

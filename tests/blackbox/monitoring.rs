@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use azure_emulator::Attributes;
 use runner_secrets_proto::Reason;
 use serde_json::json;
 use tokio::{
@@ -82,6 +83,31 @@ async fn requests_are_counted_by_reason_and_names_add_no_series() {
         .as_f64()
         .unwrap();
     assert!((value(&address, "runner_secrets_audit_head ").await - last).abs() < 0.5);
+}
+
+#[tokio::test]
+async fn reads_of_secrets_that_expire_soon_are_counted() {
+    let (stage, address) = stage().await;
+    let caller = stage.caller().await;
+    let day = 24 * 60 * 60;
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let now = i64::try_from(now.unwrap().as_secs()).unwrap();
+    for (name, exp, count) in [
+        ("never", None, 0.0),
+        ("in-31-days", Some(now + 31 * day), 0.0),
+        ("in-29-days", Some(now + 29 * day), 1.0),
+        ("yesterday", Some(now - day), 2.0),
+    ] {
+        let attributes = Attributes {
+            exp,
+            ..Attributes::default()
+        };
+        stage.put_with(name, "value", attributes);
+        let request = ask(&stage.token()).value("X", name);
+        caller.resolve(request).await.unwrap();
+        let counted = value(&address, "runner_secrets_expiring_reads_total ").await;
+        assert!((counted - count).abs() < 0.5, "{name}: {counted}");
+    }
 }
 
 #[tokio::test]
