@@ -25,6 +25,7 @@ pub use self::cloud::{ClientId, Cloud, Foreign, TenantId, VaultUrl};
 use self::{
     entra::{Bought, Purchase, Tokens},
     gate::Gates,
+    key_vault::Clients,
 };
 use crate::{
     audit::Intended,
@@ -85,6 +86,7 @@ pub struct Azure {
     http: reqwest::Client,
     cloud: Arc<CloudConfiguration>,
     tokens: Tokens,
+    clients: Clients,
     tenants: Gates,
     vaults: Gates,
 }
@@ -108,6 +110,7 @@ impl Azure {
             http: http(settings)?,
             cloud: Arc::new(CloudConfiguration::from(custom)),
             tokens: Tokens::default(),
+            clients: Clients::default(),
             tenants: Gates::new(Service::Entra, tenants),
             vaults: Gates::new(Service::KeyVault, vaults),
         })
