@@ -6,12 +6,20 @@
 mod cloud;
 mod entra;
 mod fault;
+mod federated;
 mod gate;
 mod key_vault;
+pub(crate) mod probe;
 mod retry;
 mod wire;
 
-use std::{collections::HashMap, fmt, hash::Hash, path::PathBuf, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    fmt,
+    hash::Hash,
+    path::PathBuf,
+    sync::Arc,
+};
 
 use azure_core::{
     cloud::{CloudConfiguration, CustomConfiguration},
@@ -21,7 +29,10 @@ use futures_util::{TryStreamExt as _, stream::FuturesUnordered};
 use tokio::time::Instant;
 use url::Url;
 
-pub use self::cloud::{ClientId, Cloud, Foreign, TenantId, VaultUrl};
+pub use self::{
+    cloud::{ClientId, Cloud, Foreign, TenantId, VaultUrl},
+    federated::FederatedCredential,
+};
 use self::{
     entra::{Bought, Purchase, Tokens},
     gate::Gates,
@@ -174,13 +185,13 @@ where
     Done: Clone,
     Doing: Future<Output = Result<Done, Error>>,
 {
-    let mut distinct = HashMap::with_capacity(keys.len());
+    let mut distinct = HashSet::with_capacity(keys.len());
     let mut doing = FuturesUnordered::new();
     for (key, item) in keys.iter().zip(items) {
-        distinct.entry(key).or_insert_with(|| {
+        if distinct.insert(key) {
             let work = work(item);
             doing.push(async move { work.await.map(|done| (key, done)) });
-        });
+        }
     }
     let mut all = HashMap::with_capacity(doing.len());
     while let Some((key, done)) = doing.try_next().await? {

@@ -8,11 +8,13 @@ mod answer;
 mod arguments;
 mod command;
 mod connection;
+mod doctor;
 mod environment;
 mod error;
 mod exec;
 mod expand;
 mod later;
+mod leftovers;
 mod local;
 mod owner;
 mod retrieval;
@@ -26,7 +28,7 @@ pub use self::{
     command::{Output, run},
     connection::{Client, DEFAULT_SOCKET},
     environment::Environment,
-    error::{Error, Refusal},
+    error::{Advice, Error, Refusal},
     local::{Local, Places},
     retrieval::{Given, Lease, Retrieval},
     spec::{Spec, Wanted},

@@ -11,6 +11,7 @@ use std::{
 use runner_secrets_proto::Reason;
 
 use crate::{
+    audit::{export, key},
     client,
     config::{self, Config},
     policy::Policy,
@@ -19,22 +20,34 @@ use crate::{
 };
 
 mod arguments;
+mod audit;
 mod cases;
 mod csv;
+mod doctor;
 mod explain;
 mod grants;
 mod presented;
+mod setup;
 mod table;
 #[cfg(test)]
 mod tests;
 
-pub use arguments::{Form, policy};
+pub use arguments::{Form, doctor, policy};
+pub use audit::{Audit, Export, Query, Verify, audit};
+pub use setup::{Problem, Wishes, arguments as setup};
 
 /// What to do.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Command {
+    /// `audit …`
+    Audit(Audit),
     /// `check-config`
     CheckConfig,
+    /// `doctor`
+    Doctor {
+        /// Whether a machine reads the answer.
+        json: bool,
+    },
     /// `policy explain`
     Explain {
         /// The file with the job's ID token.
@@ -51,6 +64,8 @@ pub enum Command {
         /// For whom the report is.
         form: Form,
     },
+    /// `setup azure`
+    Setup(Wishes),
     /// `policy test`
     Test {
         /// The files with the cases.
@@ -66,6 +81,8 @@ pub struct Streams<'a> {
     pub stderr: &'a mut dyn Write,
     /// Whether standard output is a screen that shows colours.
     pub colour: bool,
+    /// Whether standard error is a screen that somebody waits at.
+    pub watched: bool,
 }
 
 impl std::fmt::Debug for Streams<'_> {
@@ -85,6 +102,11 @@ impl Streams<'_> {
     fn complain(&mut self, line: &str) {
         complain(self.stderr, line);
     }
+
+    /// A question, which the answer follows on its line.
+    fn ask(&mut self, question: &str) {
+        drop(write!(self.stderr, "{question}: "));
+    }
 }
 
 /// A line for people on what is wrong.
@@ -102,10 +124,20 @@ enum Error {
     Cases(Vec<String>),
     #[error(transparent)]
     Config(#[from] config::Error),
+    #[error(transparent)]
+    Export(#[from] export::Error),
+    #[error("{}: {problem}", path.display())]
+    Kept { path: PathBuf, problem: String },
+    #[error(transparent)]
+    Key(#[from] key::Error),
+    #[error("audit.file is false, so the daemon keeps no files; name those that you mean")]
+    NoTrail,
     #[error("{}: {error}", path.display())]
     NoToken { path: PathBuf, error: token::Error },
     #[error("cannot write to standard output: {0}")]
     Output(io::Error),
+    #[error("{0}; see runner-secretsd --help")]
+    Setup(Problem),
     #[error(transparent)]
     Spec(#[from] client::Error),
     #[error("{}: the file with the token cannot be read: {source}", path.display())]
@@ -115,9 +147,15 @@ enum Error {
 impl Error {
     fn exit(&self) -> u8 {
         match self {
-            Self::Asked(_) | Self::Unreadable { .. } => Reason::RequestInvalid.exit(),
+            Self::Asked(_)
+            | Self::Kept { .. }
+            | Self::Key(_)
+            | Self::NoTrail
+            | Self::Setup(_)
+            | Self::Unreadable { .. } => Reason::RequestInvalid.exit(),
             Self::Cases(_) | Self::Config(_) => Reason::ConfigInvalid.exit(),
             Self::NoToken { .. } => Reason::TokenInvalid.exit(),
+            Self::Export(error) => audit::exit(error),
             Self::Output(_) => 1,
             Self::Spec(error) => error.exit(),
         }
@@ -162,19 +200,23 @@ pub async fn run(command: &Command, path: &Path, streams: &mut Streams<'_>) -> u
 }
 
 async fn answer(command: &Command, path: &Path, streams: &mut Streams<'_>) -> Result<u8, Error> {
-    let config = Config::load(path)?;
+    let config = || Config::load(path);
     match command {
+        Command::Audit(audit) => audit::run(audit, path, streams),
         Command::CheckConfig => {
+            config()?;
             let line = format!("{}: no mistakes\n", path.display());
             streams.print(&line).map(|()| 0)
         }
+        Command::Doctor { json } => doctor::examine(path, *json, streams).await,
         Command::Explain { token, spec, json } => {
-            explain::explain(&config, token, spec, *json, streams).await
+            explain::explain(&config()?, token, spec, *json, streams).await
         }
         Command::Grants { secret, form } => {
-            grants::grants(&config, secret.as_ref(), *form, streams)
+            grants::grants(&config()?, secret.as_ref(), *form, streams)
         }
-        Command::Test { files } => cases::test(&config, files, streams),
+        Command::Setup(wishes) => setup::print(wishes, &mut io::stdin().lock(), streams),
+        Command::Test { files } => cases::test(&config()?, files, streams),
     }
 }
 

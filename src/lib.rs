@@ -26,9 +26,9 @@
 //! Dependencies point to the right and never back: [`command`], [`run`], `service`, [`provide`],
 //! [`token`] and [`policy`], [`azure`] behind the port [`vault`], [`files`], [`error`], [`secret`]
 //! and [`name`]. `service` alone knows gRPC statuses, [`azure`] alone knows Azure's errors,
-//! [`config`] alone knows TOML. The client ([`client`]) shares [`files`], [`name`], [`screen`] and
-//! [`secret`] with the daemon, and the daemon's commands read its specs; without the feature
-//! `daemon` there is no TLS and no Azure code in the build.
+//! [`config`] alone knows TOML. The client ([`client`]) shares [`checkup`], [`files`],
+//! [`name`], [`posix`], [`screen`] and [`secret`] with the daemon, and the daemon's commands read its
+//! specs; without the feature `daemon` there is no TLS and no Azure code in the build.
 
 #![cfg_attr(
     not(feature = "daemon"),
@@ -44,6 +44,7 @@ pub mod admin;
 pub mod audit;
 #[cfg(feature = "daemon")]
 pub mod azure;
+pub mod checkup;
 pub mod client;
 #[cfg(feature = "daemon")]
 pub mod command;
@@ -64,6 +65,7 @@ pub mod metrics;
 pub mod name;
 #[cfg(feature = "daemon")]
 pub mod policy;
+pub mod posix;
 #[cfg(feature = "daemon")]
 pub mod process;
 #[cfg(feature = "daemon")]

@@ -23,12 +23,28 @@ Usage: runner-secretsd COMMAND [--config FILE]
 Commands:
   serve         Serve until SIGTERM or SIGINT; SIGHUP reloads the policy
   check-config  Report every mistake in the configuration, and exit with 78 if there is one
+  doctor [--json]
+                Go through everything that has to be right, on this host and on the way to GitLab
+                and Azure, with what to change; exit with 1 if anything is wrong
   policy explain --token FILE --spec FILE [--json]
                 Say what the job with this ID token gets of these secrets, rule by rule
   policy grants [--secret NAME] [--csv | --json]
                 List who could read what
   policy test FILE...
                 Run the cases of these files against the policy
+  setup azure [--gitlab URL] [--project PATH... | --group PATH] [--branch NAME...] [--tag NAME...]
+              [--environment NAME...] [--protected] [--vault NAME] [--secret NAME...] [--name NAME]
+              [--audience TEXT] [--managed-identity RESOURCE_GROUP] [--format az | terraform]
+                Print what to create in Azure, and the rule and the job that go with it; asks for
+                what is missing, and changes nothing
+  audit verify [--public-key FILE] [--head SEQ:HASH] [--from-checkpoint FILE] [--json] [FILE...]
+                Say whether an audit trail is whole, and where it is not. FILEs are its files
+                or their directories; without any, those of the configuration
+  audit query [--since T] [--until T] [--project P] [--vault V] [--secret S] [--user U]
+              [--reason R] [--request ID] [--csv | --json] [FILE...]
+                Say who read which secret, from which project and ref, and when
+  audit export [--since T] [--until T] [--public-key FILE] --output DIRECTORY [FILE...]
+                Pack a period of the trail with all that it takes to check it
 
 Options:
   --config FILE  The configuration [default: /etc/runner-secrets/config.toml]
@@ -36,8 +52,8 @@ Options:
   --version      Show the version
 
 Exit status: 0 stopped in order, or the answer is yes; 1 could not start, cut off requests when
-stopping, or a case failed; 64 wrong arguments; 65 no ID token; 77 not all is granted; 78 wrong
-configuration or cases.
+stopping, a case failed, or a trail is not whole; 64 wrong arguments; 65 no ID token; 66 files of a
+trail cannot be read; 77 not all is granted; 78 wrong configuration or cases.
 ";
 
 /// sysexits.h: wrong arguments.
@@ -85,8 +101,20 @@ fn arguments(path: &mut PathBuf) -> Result<Wish, lexopt::Error> {
                 return Ok(Wish::Print(version.to_owned()));
             }
             Long("config") | Short('c') => *path = arguments.value()?.into(),
+            Value(name) if command.is_none() && name == "doctor" => {
+                let command = command::doctor(&mut arguments, path)?;
+                return Ok(command.map_or_else(|| Wish::Print(HELP.to_owned()), Wish::Command));
+            }
+            Value(name) if command.is_none() && name == "setup" => {
+                let wishes = command::setup(&mut arguments)?.map(Command::Setup);
+                return Ok(wishes.map_or_else(|| Wish::Print(HELP.to_owned()), Wish::Command));
+            }
             Value(name) if command.is_none() && name == "policy" => {
                 let command = command::policy(&mut arguments, path)?;
+                return Ok(command.map_or_else(|| Wish::Print(HELP.to_owned()), Wish::Command));
+            }
+            Value(name) if command.is_none() && name == "audit" => {
+                let command = command::audit(&mut arguments, path)?;
                 return Ok(command.map_or_else(|| Wish::Print(HELP.to_owned()), Wish::Command));
             }
             Value(name) if command.is_none() => command = Some(name.string()?),
@@ -113,6 +141,7 @@ fn answer(command: &Command, path: &Path) -> Result<(), u8> {
     let colourless = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let mut streams = Streams {
         colour: io::stdout().is_terminal() && !colourless,
+        watched: io::stderr().is_terminal(),
         stdout: &mut io::stdout(),
         stderr: &mut io::stderr(),
     };

@@ -35,7 +35,7 @@ use crate::{
     azure::{self, Azure},
     config::{Config, Listen, OnStop},
     connections::{self, Connections},
-    files::{self, lease::Leases, moment::Alarm, note::Notes},
+    files::{self, lease::Leases, moment::Alarm},
     limits::{Admission, Bounds, Rate},
     metrics::Metrics,
     policy::Policy,
@@ -144,26 +144,18 @@ impl Daemon {
         let (log, writer) = Log::open(&config.audit)?;
         let metrics = Metrics::new()?;
         let audit = Audit::new(log, metrics.clone());
-        let admin = config.admin.map(bound).transpose()?;
         trail::started(&audit, &config);
         let policy = policy(&config);
         tracing::info!(hash = policy.hash(), rules = policy.rules(), mode = %policy.mode(), "policy in force");
         trail::policy(&audit, &config, &policy, None)?;
         let ends = audit.clone();
-        let mut leases = Leases::new(move |ended| trail::lease_ended(&ends, ended));
-        if let Some(notes) = &notes {
-            leases = leases.noting(Notes::clone(notes));
-        }
+        let leases = Leases::new(notes, move |ended| trail::lease_ended(&ends, ended));
         let leases = Arc::new(leases);
-        let admin = admin.map(|bound| {
-            let (audit, leases) = (audit.clone(), leases.clone());
-            let admin = Admin {
-                metrics,
-                audit,
-                leases,
-            };
-            (bound, admin)
-        });
+        let admin = Admin {
+            metrics,
+            audit: audit.clone(),
+            leases: leases.clone(),
+        };
         let provider = Provider {
             verifier,
             presented: Presented::new(config.limits.token_rate),
@@ -175,8 +167,8 @@ impl Daemon {
             user,
         };
         // Last, when nothing can keep the daemon from serving what it takes over.
-        if let (Some(place), Some(notes)) = (&provider.files, &notes) {
-            let taken = provider.leases.take_over(&place.base, notes);
+        if let Some(place) = &provider.files {
+            let taken = provider.leases.take_over(&place.base);
             taken.map_err(Error::Left)?;
         }
         Ok(Self {
@@ -184,7 +176,7 @@ impl Daemon {
             provider: Arc::new(provider),
             audit,
             writer,
-            admin,
+            admin: monitoring(&config, admin)?,
             config,
         })
     }
@@ -204,14 +196,13 @@ impl Daemon {
         mut self,
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> Result<(), Error> {
-        let alarm = Alarm::new().map_err(Error::Alarm)?;
         let on_stop = self.config.files.on_stop;
         let stop = closing(stop, on_stop, self.provider.leases.clone());
         let stop = stop.boxed().shared();
         let (reporter, health) = tonic_health::server::health_reporter();
         let leaving = health::report(reporter, self.audit.watch(), stop.clone()).await;
         let leaving = leaving.boxed().shared();
-        let tasks = self.tasks(alarm);
+        let tasks = self.tasks()?;
         let (connections, admission) = self.bounds();
         let mut servers = JoinSet::new();
         let mut held = Vec::new();
@@ -283,13 +274,14 @@ impl Daemon {
     }
 
     /// What goes on beside the requests, until it is dropped.
-    fn tasks(&mut self, alarm: Alarm) -> JoinSet<()> {
+    fn tasks(&mut self) -> Result<JoinSet<()>, Error> {
         let mut tasks = JoinSet::new();
         // The first job need not wait for the issuers' keys; that they cannot be had is no reason
         // not to start.
         let provider = self.provider.clone();
         tasks.spawn(async move { provider.verifier.warm().await });
         let provider = self.provider.clone();
+        let alarm = Alarm::new().map_err(Error::Alarm)?;
         tasks.spawn(async move { provider.leases.expire(&alarm).await });
         let audit = self.audit.clone();
         tasks.spawn(async move { audit.sum_up().await });
@@ -301,7 +293,7 @@ impl Daemon {
                 }
             });
         }
-        tasks
+        Ok(tasks)
     }
 }
 
@@ -336,8 +328,13 @@ impl Policies {
     }
 }
 
-fn bound(address: SocketAddr) -> Result<Bound, Error> {
-    Bound::to(address).map_err(|source| Error::Admin { address, source })
+/// What is answered to monitoring, and where, if anywhere.
+fn monitoring(config: &Config, admin: Admin) -> Result<Option<(Bound, Admin)>, Error> {
+    let Some(address) = config.admin else {
+        return Ok(None);
+    };
+    let bound = Bound::to(address).map_err(|source| Error::Admin { address, source })?;
+    Ok(Some((bound, admin)))
 }
 
 fn policy(config: &Config) -> Policy {

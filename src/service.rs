@@ -96,7 +96,7 @@ impl<V> Front<V> {
         let outcome = async {
             let mut record = self.audit.record(call, &arrival.request_id, arrival.caller);
             let outcome = work(&arrival, request.into_inner(), &mut record).await;
-            record.close(&outcome);
+            record.close(outcome.as_ref().map(|_| ()));
             outcome
         };
         encode::answer(&arrival.request_id, outcome.instrument(span).await)

@@ -24,7 +24,7 @@ use futures_util::StreamExt as _;
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-ms-request-id");
 
 /// The largest real answer is a secret of 25 KB whose every byte is escaped in JSON.
-const LARGEST_BODY: usize = 256 * 1024;
+pub(super) const LARGEST_BODY: usize = 256 * 1024;
 
 /// The last thing that went wrong on the wire.
 #[derive(Clone, Debug)]

@@ -14,6 +14,7 @@ use runner_secrets_proto::Reason;
 use super::{
     arguments::{self, Command, HELP},
     connection::{Client, DEFAULT_SOCKET},
+    doctor,
     environment::Environment,
     error::Error,
     exec::{self, NotRun, Signals},
@@ -96,6 +97,7 @@ struct Call<'a> {
 impl Call<'_> {
     async fn run(&self, arguments: Vec<OsString>, output: &mut Output<'_>) -> Result<u8, Error> {
         match arguments::parse(arguments)? {
+            Command::Doctor { json } => self.doctor(json, output).await,
             Command::Env => self.env(output).await,
             Command::Exec(command) => self.exec(&command, output).await,
             Command::Explain { json } => self.explain(json, output).await,
@@ -109,12 +111,30 @@ impl Call<'_> {
         }
     }
 
+    async fn doctor(&self, json: bool, output: &mut Output<'_>) -> Result<u8, Error> {
+        let connect = async || Client::connect(&self.socket()?, self.trusted).await;
+        let checkup = doctor::examine(self.environment, connect).await;
+        let text = if json {
+            let json = checkup.json();
+            json.map_err(|error| Error::Output(error.into()))?
+        } else {
+            checkup.text(self.colour(output))
+        };
+        output.print(text.as_bytes())?;
+        Ok(checkup.exit())
+    }
+
+    /// <https://no-color.org>
+    fn colour(&self, output: &Output<'_>) -> bool {
+        output.terminal && self.environment.filled("NO_COLOR").is_none()
+    }
+
     async fn env(&self, output: &mut Output<'_>) -> Result<u8, Error> {
         let Some(spec) = Spec::from_environment(self.environment)? else {
             return Ok(0);
         };
         self.refuse_to_be_traced(&spec)?;
-        let retrieval = self.retrieve(&spec, owner::shell).await?;
+        let retrieval = self.retrieve(&spec, self.places(), owner::shell).await?;
         let printed = match shell::exports(&retrieval) {
             Ok(script) => output.print(&script),
             Err(error) => Err(error),
@@ -148,7 +168,7 @@ impl Call<'_> {
                     output.say("stopped by a signal");
                     return Ok(exec::status_after(signal));
                 }
-                retrieval = self.retrieve(&spec, owner::this_process) => retrieval?,
+                retrieval = self.for_us(&spec) => retrieval?,
             }),
         };
         if let Some(retrieval) = &retrieval {
@@ -170,7 +190,7 @@ impl Call<'_> {
     /// Unlike `env`, which runs for every job, this is asked by somebody who wants an answer.
     async fn explain(&self, json: bool, output: &mut Output<'_>) -> Result<u8, Error> {
         let spec = Spec::from_environment(self.environment)?;
-        let spec = spec.ok_or_else(|| Error::Spec {
+        let spec = spec.ok_or_else(|| Error::Setting {
             place: "RUNNER_SECRETS".to_owned(),
             problem: "is not set, and neither is RUNNER_SECRETS_FILE or RUNNER_SECRETS_SPEC_*: \
                       there is nothing to explain"
@@ -182,8 +202,7 @@ impl Call<'_> {
             let json = verdicts.json();
             json.map_err(|error| Error::Output(error.into()))?
         } else {
-            let colour = output.terminal && self.environment.filled("NO_COLOR").is_none();
-            verdicts.text(colour)
+            verdicts.text(self.colour(output))
         };
         output.print(text.as_bytes())?;
         Ok(if verdicts.all_granted() {
@@ -199,12 +218,12 @@ impl Call<'_> {
         }
         let spec = Spec::from_environment(self.environment)?;
         let spec = spec.and_then(|spec| spec.only_value_of(variable));
-        let spec = spec.ok_or_else(|| Error::Spec {
+        let spec = spec.ok_or_else(|| Error::Setting {
             place: variable.to_owned(),
             problem: "is in no spec: RUNNER_SECRETS, RUNNER_SECRETS_FILE, RUNNER_SECRETS_SPEC_*"
                 .to_owned(),
         })?;
-        let retrieval = self.retrieve(&spec, owner::this_process).await?;
+        let retrieval = self.for_us(&spec).await?;
         self.report(&retrieval, output);
         let mut written = Ok(0);
         for (_, given) in retrieval.variables() {
@@ -238,14 +257,25 @@ impl Call<'_> {
         Ok(Arc::new(IdToken::new(token.to_owned())))
     }
 
+    fn places(&self) -> Places {
+        Places::of(self.environment)
+    }
+
+    /// For as long as this process runs.
+    async fn for_us(&self, spec: &Spec) -> Result<Retrieval, Error> {
+        let places = self.places().ending_with_us();
+        self.retrieve(spec, places, owner::this_process).await
+    }
+
     async fn retrieve(
         &self,
         spec: &Spec,
+        places: Places,
         owner: impl FnOnce(Option<i32>) -> Option<i32>,
     ) -> Result<Retrieval, Error> {
         let client = Client::connect(&self.socket()?, self.trusted).await?;
         let owner = owner(client.server_pid());
-        Retrieval::of(spec, client, owner, &Places::of(self.environment)).await
+        Retrieval::of(spec, client, owner, &places).await
     }
 
     fn socket(&self) -> Result<PathBuf, Error> {
@@ -255,7 +285,7 @@ impl Call<'_> {
         if socket.is_absolute() {
             return Ok(socket.to_owned());
         }
-        Err(Error::Spec {
+        Err(Error::Setting {
             place: VARIABLE.to_owned(),
             problem: "is no absolute path".to_owned(),
         })

@@ -30,8 +30,18 @@ impl Base {
         owner: Option<u32>,
         values: impl Iterator<Item = (&'a VariableName, &'a SecretValue)> + Clone,
     ) -> Result<Files, Error> {
+        self.fill(self.stage()?, mode, owner, values)
+    }
+
+    /// The same, in a directory that was made before.
+    pub fn fill<'a>(
+        &self,
+        staged: Staged,
+        mode: u32,
+        owner: Option<u32>,
+        values: impl Iterator<Item = (&'a VariableName, &'a SecretValue)> + Clone,
+    ) -> Result<Files, Error> {
         self.refuse_full(values.clone().map(|(_, value)| value.expose().len()))?;
-        let staged = self.stage()?;
         for (variable, value) in values {
             staged.write(variable, value, mode, owner)?;
         }

@@ -16,7 +16,7 @@ use super::{
     failed,
     lease::Leases,
     moment::Moment,
-    note::{Note, Noted, Notes},
+    note::{Note, Noted},
     owner::Owner,
 };
 
@@ -34,7 +34,10 @@ enum Found {
 impl Leases {
     /// Deletes what an earlier daemon left behind below `base`, and takes over the leases that
     /// still hold.
-    pub fn take_over(self: &Arc<Self>, base: &Base, notes: &Notes) -> Result<(), Error> {
+    pub fn take_over(self: &Arc<Self>, base: &Base) -> Result<(), Error> {
+        let Some(notes) = self.notes() else {
+            return Ok(());
+        };
         let mut known = HashSet::new();
         for found in notes.read()? {
             match found {

@@ -42,46 +42,44 @@ impl Door {
         let request_id = request_id()?;
         let peer = request.extensions().get::<Option<Peer>>().cloned();
         let admitted = self.may_call(&request_id, peer.flatten());
-        let (caller, process, connection) =
-            admitted.map_err(|error| encode::status(&request_id, &error))?;
+        let peer = admitted.map_err(|error| encode::status(&request_id, &error))?;
         let longest = self.request_timeout;
         let allowed = timeout(request.metadata()).map_or(longest, |asked| longest.min(asked));
         request.extensions_mut().insert(Arrival {
             request_id,
-            caller,
-            process,
-            connection,
+            caller: peer.caller(),
+            connection: peer.connection,
+            process: peer.process,
             deadline: Instant::now() + allowed,
         });
         Ok(request)
     }
 
-    /// Who calls, if they may; otherwise that goes on record here, where the request ends.
-    fn may_call(
-        &self,
-        request_id: &str,
-        peer: Option<Peer>,
-    ) -> Result<(Caller, Option<Arc<Process>>, u64), Error> {
-        let denied = |problem| Err(Error::CallerDenied { problem });
-        let Some(peer) = peer else {
-            return denied("the calling process cannot be told");
-        };
-        let caller = Caller {
-            uid: peer.uid,
-            gid: peer.gid,
-            pid: peer.pid,
-        };
-        if self.allowed_uids.is_empty() || self.allowed_uids.contains(&caller.uid) {
-            return Ok((caller, peer.process, peer.connection));
+    fn may_call(&self, request_id: &str, peer: Option<Peer>) -> Result<Peer, Error> {
+        let denied = |problem| Error::CallerDenied { problem };
+        let peer = peer.ok_or_else(|| denied("the calling process cannot be told"))?;
+        if self.allowed_uids.is_empty() || self.allowed_uids.contains(&peer.uid) {
+            return Ok(peer);
         }
-        let refused = denied("this user of the host may not use the daemon");
-        let span = span("connect", request_id, caller);
-        span.in_scope(|| {
-            self.audit
-                .record("connect", request_id, caller)
-                .close(&refused);
-        });
-        refused
+        let error = denied("this user of the host may not use the daemon");
+        turned_away(&self.audit, request_id, peer.caller(), &error);
+        Err(error)
+    }
+}
+
+/// Puts on record that a request ends here, before it is read.
+pub(super) fn turned_away(audit: &Audit, request_id: &str, caller: Caller, error: &Error) {
+    span("connect", request_id, caller).in_scope(|| {
+        audit
+            .record("connect", request_id, caller)
+            .close(Err(error));
+    });
+}
+
+impl Peer {
+    fn caller(&self) -> Caller {
+        let Self { uid, gid, pid, .. } = *self;
+        Caller { uid, gid, pid }
     }
 }
 

@@ -16,7 +16,10 @@ use tonic::{
     server::NamedService,
 };
 
-use super::{arrival::Arrival, encode};
+use super::{
+    arrival::{Arrival, turned_away},
+    encode,
+};
 use crate::{audit::Audit, error::Error, limits::Admission};
 
 /// The work itself ends at the deadline; this is for what comes before it.
@@ -89,18 +92,7 @@ where
 
     /// Puts on record a request that ends here.
     fn refused(&self, arrival: &Arrival, error: Error) -> Error {
-        let refused = Err::<(), _>(error);
-        arrival.span("connect").in_scope(|| {
-            let record = self
-                .audit
-                .record("connect", &arrival.request_id, arrival.caller);
-            record.close(&refused);
-        });
-        match refused {
-            Err(error) => error,
-            Ok(()) => Error::Bug {
-                what: "nothing was refused",
-            },
-        }
+        turned_away(&self.audit, &arrival.request_id, arrival.caller, &error);
+        error
     }
 }

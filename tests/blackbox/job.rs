@@ -78,7 +78,13 @@ impl Job {
     }
 
     async fn program(&self, program: &str, arguments: &[&str]) -> Output {
+        self.run_in(Path::new("."), program, arguments).await
+    }
+
+    /// Runs a program in a directory to its end.
+    pub(crate) async fn run_in(&self, at: &Path, program: &str, arguments: &[&str]) -> Output {
         let mut command = self.command(program, arguments);
+        command.current_dir(at);
         command.stdin(Stdio::null());
         let output = timeout(PATIENCE, command.output()).await;
         output.expect("the client does not end").unwrap()

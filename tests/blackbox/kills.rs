@@ -98,3 +98,27 @@ async fn nothing_outlives_its_bound_whatever_is_killed() {
     // Most jobs had their secrets when they were killed, or this tests nothing.
     assert!(daemons > 0 && ended > kills / 3, "{daemons}, {ended}");
 }
+
+/// With inline delivery there is no daemon to see it: the next client does.
+#[tokio::test]
+async fn what_a_killed_client_left_is_deleted_by_the_next_client() {
+    let stage = Stage::with(|config| config.text("listen.delivery", "inline")).await;
+    let spec = object(json!({"A": entry("db-password", true)}));
+    let job = Job::new(&stage, &stage.token(), spec);
+    let told = stage.place.path("told");
+    let script = format!("printf %s \"$A\" >'{told}'; cat", told = told.display());
+    let mut client = job.start(CLIENT, &["exec", "--", "/bin/sh", "-c", &script]);
+    let mut file = String::new();
+    until("the command has its secret", || {
+        file = std::fs::read_to_string(&told).unwrap_or_default();
+        !file.is_empty()
+    })
+    .await;
+    assert!(std::fs::exists(&file).unwrap());
+    // A client beside it deletes nothing of a command that still runs.
+    assert!(job.run(&["exec", "/bin/true"]).await.status.success());
+    assert!(std::fs::exists(&file).unwrap());
+    client.kill().await.unwrap();
+    assert!(job.run(&["exec", "/bin/true"]).await.status.success());
+    assert!(!std::fs::exists(&file).unwrap());
+}

@@ -43,10 +43,16 @@ impl Stage {
         Self::start("", emulator, change).await
     }
 
+    /// In a place that something was done to before the daemon starts.
+    pub(crate) async fn within(place: Place) -> Self {
+        let emulator = emulator().await;
+        Self::by(place, emulator, |config| config, crate::daemon::serve).await
+    }
+
     /// With a daemon that may have so many files open.
     pub(crate) async fn limited(files: usize, change: impl FnOnce(Config) -> Config) -> Self {
         let emulator = emulator().await;
-        Self::by(emulator, change, |config| {
+        Self::by(Place::new(), emulator, change, |config| {
             let serve = crate::daemon::serve(config);
             let mut command = Command::new("/bin/sh");
             let script = r#"ulimit -n "$0" && exec "$@""#;
@@ -59,7 +65,7 @@ impl Stage {
     }
 
     async fn start(level: &str, emulator: Emulator, change: impl FnOnce(Config) -> Config) -> Self {
-        Self::by(emulator, change, |config| {
+        Self::by(Place::new(), emulator, change, |config| {
             let mut command = crate::daemon::serve(config);
             if !level.is_empty() {
                 command.env("RUST_LOG", level);
@@ -70,11 +76,11 @@ impl Stage {
     }
 
     async fn by(
+        place: Place,
         emulator: Emulator,
         change: impl FnOnce(Config) -> Config,
         serve: impl FnOnce(&Path) -> Command,
     ) -> Self {
-        let place = Place::new();
         change(config(&place, &emulator)).write(&place.path("config.toml"));
         let mut daemon = Daemon::run(serve(&place.path("config.toml")));
         daemon.listens().await;

@@ -49,7 +49,10 @@ impl Left {
         self.stage.restart().await;
         assert!(self.stage.place.left().is_empty());
         assert!(self.stage.notes().is_empty());
-        self.stage.daemon.logs("end=\"SWEPT\"").await;
+        let ended = self.stage.place.recorded("the end of the lease", |record| {
+            record["event"] == "lease" && record["end"] == "SWEPT"
+        });
+        assert_eq!(ended.await["job_id"], "812");
         let log = self.stage.daemon.log();
         assert!(!log.contains("and left"), "{log}");
     }

@@ -47,7 +47,9 @@ type Ends = Arc<Mutex<Vec<(String, End)>>>;
 fn leases() -> (Arc<Leases>, Ends) {
     let ends = Ends::default();
     let heard = ends.clone();
-    let leases = Leases::new(move |ended| heard.lock().unwrap().push((ended.lease, ended.end)));
+    let leases = Leases::new(None, move |ended| {
+        heard.lock().unwrap().push((ended.lease, ended.end));
+    });
     (Arc::new(leases), ends)
 }
 
