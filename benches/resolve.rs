@@ -3,6 +3,12 @@
 //! that the ratios mean something; the emulator's delay is for each request and does not slow TLS
 //! handshakes. With `-- --quick`, little of it, to see that it works.
 
+#![expect(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a benchmark that cannot be set up should stop"
+)]
+
 mod rig;
 
 use std::time::{Duration, Instant};

@@ -31,6 +31,14 @@ use std::time::Duration;
 pub(crate) struct Options {
     /// Little of everything, to see that it works.
     pub(crate) quick: bool,
+    /// Which tables; all of them if none is named.
+    pub(crate) only: Vec<String>,
+}
+
+impl Options {
+    pub(crate) fn wants(&self, table: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|only| only == table)
+    }
 }
 
 /// Runs `main` with a runtime, unless this process is to be one of the parts.
@@ -44,7 +52,11 @@ pub(crate) fn run<Running: Future<Output = ()>>(main: impl FnOnce(Options) -> Ru
         return runtime.block_on(part::serve(part));
     }
     let quick = arguments.iter().any(|argument| argument == "--quick");
-    runtime.block_on(main(Options { quick }));
+    let only = arguments
+        .into_iter()
+        .filter(|argument| !argument.starts_with("--"));
+    let only = only.collect();
+    runtime.block_on(main(Options { quick, only }));
 }
 
 /// The value below which `part` of all are.

@@ -36,6 +36,7 @@ pub use self::{
 use self::{
     entra::{Bought, Purchase, Tokens},
     gate::Gates,
+    key_vault::Clients,
 };
 use crate::{
     audit::Intended,
@@ -96,6 +97,7 @@ pub struct Azure {
     http: reqwest::Client,
     cloud: Arc<CloudConfiguration>,
     tokens: Tokens,
+    clients: Clients,
     tenants: Gates,
     vaults: Gates,
 }
@@ -119,6 +121,7 @@ impl Azure {
             http: http(settings)?,
             cloud: Arc::new(CloudConfiguration::from(custom)),
             tokens: Tokens::default(),
+            clients: Clients::default(),
             tenants: Gates::new(Service::Entra, tenants),
             vaults: Gates::new(Service::KeyVault, vaults),
         })

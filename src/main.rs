@@ -61,8 +61,12 @@ const USAGE: u8 = 64;
 
 enum Wish {
     Serve,
-    Command(Command),
+    Command(Box<Command>),
     Print(String),
+}
+
+fn wish(command: Command) -> Wish {
+    Wish::Command(Box::new(command))
 }
 
 fn main() -> ExitCode {
@@ -103,19 +107,19 @@ fn arguments(path: &mut PathBuf) -> Result<Wish, lexopt::Error> {
             Long("config") | Short('c') => *path = arguments.value()?.into(),
             Value(name) if command.is_none() && name == "doctor" => {
                 let command = command::doctor(&mut arguments, path)?;
-                return Ok(command.map_or_else(|| Wish::Print(HELP.to_owned()), Wish::Command));
+                return Ok(command.map_or_else(|| Wish::Print(HELP.to_owned()), wish));
             }
             Value(name) if command.is_none() && name == "setup" => {
                 let wishes = command::setup(&mut arguments)?.map(Command::Setup);
-                return Ok(wishes.map_or_else(|| Wish::Print(HELP.to_owned()), Wish::Command));
+                return Ok(wishes.map_or_else(|| Wish::Print(HELP.to_owned()), wish));
             }
             Value(name) if command.is_none() && name == "policy" => {
                 let command = command::policy(&mut arguments, path)?;
-                return Ok(command.map_or_else(|| Wish::Print(HELP.to_owned()), Wish::Command));
+                return Ok(command.map_or_else(|| Wish::Print(HELP.to_owned()), wish));
             }
             Value(name) if command.is_none() && name == "audit" => {
                 let command = command::audit(&mut arguments, path)?;
-                return Ok(command.map_or_else(|| Wish::Print(HELP.to_owned()), Wish::Command));
+                return Ok(command.map_or_else(|| Wish::Print(HELP.to_owned()), wish));
             }
             Value(name) if command.is_none() => command = Some(name.string()?),
             other => return Err(other.unexpected()),
@@ -123,7 +127,7 @@ fn arguments(path: &mut PathBuf) -> Result<Wish, lexopt::Error> {
     }
     match command.as_deref() {
         Some("serve") => Ok(Wish::Serve),
-        Some("check-config") => Ok(Wish::Command(Command::CheckConfig)),
+        Some("check-config") => Ok(wish(Command::CheckConfig)),
         Some(other) => Err(format!("there is no command {other:?}").into()),
         None => Err("a command is missing".into()),
     }

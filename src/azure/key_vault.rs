@@ -1,15 +1,16 @@
 //! The read: one GET for one secret, with the access token on the first try.
 
 use std::{
+    collections::HashMap,
     fmt,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime},
 };
 
 use azure_core::{
     credentials::{AccessToken, TokenCredential, TokenRequestOptions},
     http::{
-        Context, Request,
+        ClientMethodOptions, Context, HttpClient as _, Request, StatusCode,
         headers::AUTHORIZATION,
         policies::{Policy, PolicyResult},
     },
@@ -22,7 +23,7 @@ use azure_security_keyvault_secrets::{
 use tokio::time::Instant;
 
 use super::{
-    Azure,
+    Azure, VaultUrl,
     entra::Bought,
     fault::{self, Again, Failure},
     retry,
@@ -113,16 +114,18 @@ impl Azure {
         token: &Arc<AccessToken>,
         wire: &Arc<Wire>,
     ) -> azure_core::Result<Fetched> {
-        let exchanged = Arc::new(Exchanged(Arc::clone(token)));
-        let mut client_options = self.options(wire);
-        client_options.per_try_policies.push(exchanged.clone());
-        let options = SecretClientOptions {
-            client_options,
-            ..SecretClientOptions::default()
+        let client = self
+            .clients
+            .of(&grant.vault, || self.client(&grant.vault))?;
+        let errand = Errand {
+            token: Arc::clone(token),
+            wire: Arc::clone(wire),
         };
-        let client = SecretClient::new(grant.vault.as_str(), exchanged, Some(options))?;
         let version = grant.granted.version.as_ref().map(ToString::to_string);
         let options = SecretClientGetSecretOptions {
+            method_options: ClientMethodOptions {
+                context: Context::new().with_value(errand),
+            },
             secret_version: version,
             ..SecretClientGetSecretOptions::default()
         };
@@ -130,6 +133,49 @@ impl Azure {
             .get_secret(grant.granted.name.as_str(), Some(options))
             .await?;
         fetched(secret.into_model()?)
+    }
+
+    fn client(&self, vault: &VaultUrl) -> azure_core::Result<SecretClient> {
+        // Never used: each read has a wire of its own.
+        let mut client_options = self.options(&Wire::new(&self.http));
+        client_options.per_try_policies.push(Arc::new(Run));
+        let options = SecretClientOptions {
+            client_options,
+            ..SecretClientOptions::default()
+        };
+        SecretClient::new(vault.as_str(), Arc::new(Run), Some(options))
+    }
+}
+
+/// A client for each vault: to make one takes longer than all else about a read. It holds nothing of
+/// any job.
+#[derive(Default)]
+pub(super) struct Clients(Mutex<HashMap<VaultUrl, Arc<SecretClient>>>);
+
+impl fmt::Debug for Clients {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Clients").finish_non_exhaustive()
+    }
+}
+
+impl Clients {
+    fn of(
+        &self,
+        vault: &VaultUrl,
+        make: impl FnOnce() -> azure_core::Result<SecretClient>,
+    ) -> azure_core::Result<Arc<SecretClient>> {
+        // An operator's rules name some dozen vaults.
+        const MOST: usize = 1000;
+        let mut clients = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = clients.get(vault) {
+            return Ok(Arc::clone(client));
+        }
+        if clients.len() >= MOST {
+            clients.clear();
+        }
+        let client = Arc::new(make()?);
+        clients.insert(vault.clone(), Arc::clone(&client));
+        Ok(client)
     }
 }
 
@@ -181,49 +227,50 @@ fn warnings(attributes: &SecretAttributes, now: OffsetDateTime) -> Vec<String> {
     expired.into_iter().chain(early).collect()
 }
 
-/// An access token that was bought before, for a client that would otherwise send every first
-/// request without one and wait to be challenged. If the vault challenges all the same, the SDK
-/// comes back here; the same token again would be refused again.
-struct Exchanged(Arc<AccessToken>);
+/// What one read takes along through the client of its vault.
+struct Errand {
+    token: Arc<AccessToken>,
+    wire: Arc<Wire>,
+}
 
-impl fmt::Debug for Exchanged {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Exchanged([redacted])")
+/// Runs the errand at the end of the client's pipeline, with the access token on the first try: the
+/// client itself would send every first request without one and wait to be challenged. A vault that
+/// challenges all the same has not taken the token, and the client, which would remember the
+/// challenge for everybody's next requests, does not hear of it.
+#[derive(Debug)]
+struct Run;
+
+fn failed(what: &'static str) -> azure_core::Error {
+    azure_core::Error::with_message(azure_core::error::ErrorKind::Credential, what)
+}
+
+#[async_trait::async_trait]
+impl Policy for Run {
+    async fn send(
+        &self,
+        context: &Context,
+        request: &mut Request,
+        _: &[Arc<dyn Policy>],
+    ) -> PolicyResult {
+        let errand = context.value::<Errand>();
+        let Errand { token, wire } = errand.ok_or_else(|| failed("a read without a token"))?;
+        let bearer = format!("Bearer {}", token.token.secret());
+        request.insert_header(AUTHORIZATION, bearer);
+        let answer = wire.execute_request(request).await?;
+        if answer.status() == StatusCode::Unauthorized {
+            return Err(failed("the vault does not take the access token"));
+        }
+        Ok(answer)
     }
 }
 
 #[async_trait::async_trait]
-impl TokenCredential for Exchanged {
+impl TokenCredential for Run {
     async fn get_token(
         &self,
         _: &[&str],
         _: Option<TokenRequestOptions<'_>>,
     ) -> azure_core::Result<AccessToken> {
-        Err(azure_core::Error::with_message(
-            azure_core::error::ErrorKind::Credential,
-            "the vault does not take the access token",
-        ))
-    }
-}
-
-#[async_trait::async_trait]
-impl Policy for Exchanged {
-    async fn send(
-        &self,
-        ctx: &Context,
-        request: &mut Request,
-        next: &[Arc<dyn Policy>],
-    ) -> PolicyResult {
-        if request.headers().get_optional_str(&AUTHORIZATION).is_none() {
-            let bearer = format!("Bearer {}", self.0.token.secret());
-            request.insert_header(AUTHORIZATION, bearer);
-        }
-        match next {
-            [policy, rest @ ..] => policy.send(ctx, request, rest).await,
-            [] => Err(azure_core::Error::with_message(
-                azure_core::error::ErrorKind::Other,
-                "the pipeline has no transport",
-            )),
-        }
+        Err(failed("access tokens are bought before they are used"))
     }
 }

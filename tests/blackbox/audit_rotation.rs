@@ -32,7 +32,8 @@ async fn full_files_go_on_in_the_next_and_the_oldest_are_deleted() {
     let gone = format!("\"file\":\"{}\"", first.file_name().unwrap().display());
     let is_pruned = || {
         let files = names(&directory);
-        let mut files = files.iter().filter(|name| name.ends_with(".jsonl"));
+        let is_trail = |name: &&String| name.strip_suffix(".jsonl").is_some();
+        let mut files = files.iter().filter(is_trail);
         files.any(|name| {
             fs::read_to_string(directory.join(name)).is_ok_and(|text| {
                 text.lines()
@@ -118,11 +119,11 @@ async fn the_sample_for_logrotate_rotates_the_trail() {
     let config = stage.place.path("logrotate");
     fs::write(&config, ours).unwrap();
     fs::set_permissions(&config, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
-    let state = stage.place.path("logrotate.state");
+    let noted = stage.place.path("logrotate.state");
     let mut logrotate = Command::new("logrotate");
     logrotate
         .args(["--force", "--state"])
-        .arg(&state)
+        .arg(&noted)
         .arg(&config);
     let before = stage.daemon.log().matches("policy reloaded").count();
     let rotated = logrotate.output().unwrap();

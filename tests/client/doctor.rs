@@ -48,12 +48,12 @@ fn examined(job: &Job, status: i32) -> String {
     // Both forms have the same steps.
     let steps = json["steps"].as_array().unwrap();
     let marks = said.lines().filter(|line| !line.starts_with(' '));
-    let states = steps.iter().map(|step| match step["state"].as_str() {
+    let found = steps.iter().map(|step| match step["state"].as_str() {
         Some("good") => '✓',
         Some("wrong") => '✗',
         _ => '-',
     });
-    assert!(marks.map(|line| line.chars().next().unwrap()).eq(states));
+    assert!(marks.map(|line| line.chars().next().unwrap()).eq(found));
     said
 }
 
