@@ -202,7 +202,7 @@ impl<'a> Line<'a> {
         let (instance, rest) = rest.split_once(r#"","event":""#)?;
         let (event, _) = rest.split_once('"')?;
         Some(Self {
-            seq: seq.parse().ok()?,
+            seq: number(seq)?,
             prev: Digest::parse(prev)?,
             hash,
             time,
@@ -243,6 +243,13 @@ impl<'a> Line<'a> {
 fn split(text: &str) -> Option<(&str, Digest)> {
     let (sealed, hash) = text.strip_suffix("\"}")?.rsplit_once(HASH)?;
     Some((sealed, Digest::parse(hash)?))
+}
+
+/// A record's number, in the one form that it has, and with room for what is counted on from it.
+fn number(text: &str) -> Option<u64> {
+    const MOST: u64 = u64::MAX / 2;
+    let number = text.parse().ok().filter(|number| *number <= MOST)?;
+    (!text.starts_with(['+', '0'])).then_some(number)
 }
 
 const HASH: &str = r#","hash":""#;
@@ -362,6 +369,27 @@ mod tests {
         let other = other.replace(r#""text":"a""#, r#""text":"b""#);
         assert_eq!(Line::parse(other.as_bytes()).unwrap_err(), Broken::Hash);
         assert_eq!(Line::parse(b"{}").unwrap_err(), Broken::Form);
+    }
+
+    #[test]
+    fn a_number_has_one_form_and_room_for_more() {
+        let (line, _) = line(Head::GENESIS, "a");
+        let line = String::from_utf8(line).unwrap();
+        let (open, _) = line.rsplit_once(r#","hash":""#).unwrap();
+        for (seq, fine) in [
+            ("1", true),
+            ("9223372036854775807", true),
+            ("0", false),
+            ("01", false),
+            ("+1", false),
+            ("-1", false),
+            ("9223372036854775808", false),
+            ("18446744073709551615", false),
+        ] {
+            let open = open.replacen("\"seq\":1", &format!("\"seq\":{seq}"), 1);
+            let sealed = format!(r#"{open},"hash":"{}"}}"#, Digest::of(open.as_bytes()));
+            assert_eq!(Line::parse(sealed.as_bytes()).is_ok(), fine, "{seq}");
+        }
     }
 
     #[test]

@@ -158,7 +158,7 @@ fn copy(source: &Source, package: &mut Package) -> Result<(), Error> {
         path: source.path.clone(),
         why,
     };
-    let mut from = trail::open(&source.path).map_err(failed)?.take(source.size);
+    let mut from = source.open().map_err(failed)?.take(source.size);
     let mut writer = package.create(&inside(source))?;
     let mut chunk = vec![0; CHUNK];
     loop {

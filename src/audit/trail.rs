@@ -6,19 +6,23 @@
 use std::{
     ffi::OsStr,
     fs::{self, File, OpenOptions},
-    io::{self, BufRead as _, BufReader, Read as _},
+    io,
     os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     time::SystemTime,
 };
 
-use aws_lc_rs::digest;
 use rustix::fs::OFlags;
 
-use super::{
-    chain::{LONGEST, Line},
-    event::Torn,
-};
+use super::chain::Line;
+
+mod fragment;
+mod lines;
+#[cfg(test)]
+mod tests;
+
+pub use fragment::Fragment;
+pub use lines::{End, Lines};
 
 /// A file of a trail.
 #[derive(Clone, Debug)]
@@ -39,6 +43,9 @@ pub enum Unreadable {
     /// A pipe or a device would never end, or never begin.
     #[error("is not a regular file")]
     Irregular,
+    /// The daemon renames its file when it is full.
+    #[error("is another file than a moment ago; run this again")]
+    Replaced,
     /// A directory stands for its files of records.
     #[error("the directory has no *.jsonl file")]
     Nothing,
@@ -153,7 +160,18 @@ impl Source {
 
     /// Its lines from the first.
     pub fn lines(&self) -> Result<Lines<File>, Unreadable> {
-        open(&self.path).map(Lines::of)
+        self.open().map(Lines::of)
+    }
+
+    /// The file that was found, and no other that has its name now.
+    pub(super) fn open(&self) -> Result<File, Unreadable> {
+        let file = open(&self.path)?;
+        let metadata = file.metadata()?;
+        if (metadata.dev(), metadata.ino()) == (self.device, self.inode) {
+            Ok(file)
+        } else {
+            Err(Unreadable::Replaced)
+        }
     }
 
     /// Its name, for people.
@@ -185,169 +203,4 @@ fn first(mut lines: Lines<File>) -> io::Result<Option<u64>> {
         }
     }
     Ok(None)
-}
-
-/// How a line ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
-    /// With a line end.
-    Line,
-    /// With the file: it broke off, or is being written.
-    File,
-    /// It is longer than any record; the rest was passed over.
-    Never,
-}
-
-/// The lines of a file.
-#[derive(Debug)]
-pub struct Lines<R> {
-    reader: BufReader<R>,
-    number: u64,
-}
-
-// Large enough that reading costs nothing beside hashing, small enough for the processor's cache.
-const CHUNK: usize = 256 * 1024;
-
-impl<R: io::Read> Lines<R> {
-    /// Of what `reader` gives.
-    pub fn of(reader: R) -> Self {
-        Self {
-            reader: BufReader::with_capacity(CHUNK, reader),
-            number: 0,
-        }
-    }
-
-    /// Puts the next line into `line`, without its line end; `None` at the end of the file.
-    pub fn next(&mut self, line: &mut Vec<u8>) -> io::Result<Option<End>> {
-        line.clear();
-        let most = LONGEST as u64 + 1;
-        if self.reader.by_ref().take(most).read_until(b'\n', line)? == 0 {
-            return Ok(None);
-        }
-        self.number += 1;
-        if line.last() == Some(&b'\n') {
-            line.pop();
-            return Ok(Some(End::Line));
-        }
-        if line.len() <= LONGEST {
-            return Ok(Some(End::File));
-        }
-        self.reader.skip_until(b'\n')?;
-        Ok(Some(End::Never))
-    }
-
-    /// The number of the line that was read last; the first is 1.
-    #[must_use]
-    pub fn number(&self) -> u64 {
-        self.number
-    }
-}
-
-/// Lines in a row that are no records, as the fragment of a record that they may be.
-#[derive(Clone)]
-pub struct Fragment {
-    bytes: u64,
-    lines: u64,
-    hash: digest::Context,
-}
-
-impl Default for Fragment {
-    fn default() -> Self {
-        Self {
-            bytes: 0,
-            lines: 0,
-            hash: digest::Context::new(&digest::SHA256),
-        }
-    }
-}
-
-impl std::fmt::Debug for Fragment {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Fragment")
-            .field("lines", &self.lines)
-            .finish_non_exhaustive()
-    }
-}
-
-impl Fragment {
-    /// One line more.
-    pub fn add(&mut self, line: &[u8]) {
-        if self.lines > 0 {
-            self.hash.update(b"\n");
-            self.bytes += 1;
-        }
-        self.hash.update(line);
-        self.bytes += line.len() as u64;
-        self.lines += 1;
-    }
-
-    /// How many lines.
-    #[must_use]
-    pub fn lines(&self) -> u64 {
-        self.lines
-    }
-
-    /// Whether there is nothing to be said of it: it has no line, or the next record says that it
-    /// broke off.
-    #[must_use]
-    pub fn is_closed_by(&self, next: &Line<'_>) -> bool {
-        let is = |torn: Torn| self.lines == 1 && self.is(&torn);
-        self.lines == 0 || next.event == "torn" && serde_json::from_str(next.text).is_ok_and(is)
-    }
-
-    /// The first and the last line of it, if the one after it has this number.
-    #[must_use]
-    pub fn before(&self, next: u64) -> (u64, u64) {
-        (next.saturating_sub(self.lines), next.saturating_sub(1))
-    }
-
-    /// Whether it is what the record says broke off.
-    #[must_use]
-    pub fn is(&self, torn: &Torn) -> bool {
-        let hash = self.hash.clone().finish();
-        self.bytes == torn.bytes && *hash.as_ref() == *torn.sha256.as_bytes()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{End, Fragment, LONGEST, Lines};
-    use crate::audit::{chain::Digest, event::Torn};
-
-    #[test]
-    fn lines_are_read_to_their_ends_and_no_further_than_the_longest() {
-        let long = "x".repeat(LONGEST + 1);
-        let exact = "y".repeat(LONGEST);
-        let text = format!("a\n\n{exact}\n{long}zzz\nb");
-        let mut lines = Lines::of(text.as_bytes());
-        let mut line = Vec::new();
-        let mut ends = Vec::new();
-        while let Some(end) = lines.next(&mut line).unwrap() {
-            assert!(line.capacity() <= 2 * (LONGEST + 1));
-            ends.push((lines.number(), line.len(), end));
-        }
-        let expected = [
-            (1, 1, End::Line),
-            (2, 0, End::Line),
-            (3, LONGEST, End::Line),
-            (4, LONGEST + 1, End::Never),
-            (5, 1, End::File),
-        ];
-        assert_eq!(ends, expected);
-    }
-
-    #[test]
-    fn a_fragment_is_its_bytes_with_the_line_ends_between() {
-        let mut fragment = Fragment::default();
-        fragment.add(b"a");
-        fragment.add(b"");
-        let torn = |bytes: &[u8]| Torn {
-            bytes: bytes.len() as u64,
-            sha256: Digest::of(bytes),
-        };
-        assert!(fragment.is(&torn(b"a\n")));
-        assert!(!fragment.is(&torn(b"a")));
-        assert!(!fragment.is(&torn(b"b\n")));
-        assert_eq!(fragment.lines(), 2);
-    }
 }

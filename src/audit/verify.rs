@@ -7,6 +7,7 @@
 
 use std::{
     num::NonZero,
+    panic,
     path::PathBuf,
     sync::{
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -79,29 +80,36 @@ fn scan_all(
     let total = sources.iter().map(|source| source.size).sum();
     let (read, next) = (AtomicU64::new(0), AtomicUsize::new(0));
     let mut files: Vec<(usize, Summary)> = Vec::new();
+    let work = |done: mpsc::Sender<(usize, Summary)>| {
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            let Some(source) = sources.get(index) else {
+                break;
+            };
+            if done.send((index, scan(source, options, &read))).is_err() {
+                break;
+            }
+        }
+    };
     thread::scope(|scope| {
         let (done, summaries) = mpsc::channel();
-        for _ in 0..workers.min(sources.len()) {
-            let (done, read, next) = (done.clone(), &read, &next);
-            scope.spawn(move || {
-                loop {
-                    let index = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(source) = sources.get(index) else {
-                        break;
-                    };
-                    let summary = scan(source, options, read);
-                    if done.send((index, summary)).is_err() {
-                        break;
-                    }
-                }
-            });
-        }
+        let workers: Vec<_> = (0..workers.min(sources.len()))
+            .map(|_| {
+                let (work, done) = (&work, done.clone());
+                scope.spawn(move || work(done))
+            })
+            .collect();
         drop(done);
         loop {
             match summaries.recv_timeout(PROGRESS) {
                 Ok(summary) => files.push(summary),
                 Err(RecvTimeoutError::Timeout) => progress(read.load(Ordering::Relaxed), total),
                 Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        for worker in workers {
+            if let Err(panicked) = worker.join() {
+                panic::resume_unwind(panicked);
             }
         }
     });

@@ -2,6 +2,7 @@
 //! refused, no file is written, health says so; and when the cause is gone, so is all of that.
 
 use std::{
+    collections::BTreeMap,
     fs::{self, File},
     io::Write as _,
     os::unix::fs::PermissionsExt as _,
@@ -18,13 +19,16 @@ use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
 use crate::{
     call::{Caller, ask, origin},
-    daemon::{Config, Daemon, serve},
+    daemon::{Config, Daemon, PATIENCE, serve},
     stage::Stage,
     trail::{Mount, can_mount, count, tool, trail},
 };
 
 const SERVING: i32 = 1;
 const NOT_SERVING: i32 = 2;
+
+/// In the line that tells the operator.
+const TOLD: &str = "nothing is released";
 
 /// A daemon whose health is watched.
 struct Scene {
@@ -55,7 +59,7 @@ impl Scene {
     }
 
     async fn says(&mut self, status: i32) {
-        let said = tokio::time::timeout(crate::daemon::PATIENCE, self.health.message());
+        let said = tokio::time::timeout(PATIENCE, self.health.message());
         let said = said.await.expect("health never changes");
         assert_eq!(said.unwrap().unwrap().status, status);
     }
@@ -79,19 +83,19 @@ impl Scene {
     async fn survives(&mut self, harm: impl AsyncFnOnce(), repair: impl FnOnce()) -> String {
         self.is_served().await;
         let before = self.stage.requests("secret").len();
+        let told = self.stage.daemon.log().matches(TOLD).count();
         harm().await;
         self.is_refused().await;
         self.says(NOT_SERVING).await;
         self.is_refused().await;
         let asked = self.stage.requests("secret").len();
         assert_eq!(asked, before, "a vault was asked without a record");
+        self.stage.daemon.logs_more(TOLD, told).await;
         repair();
         self.says(SERVING).await;
         self.is_served().await;
         let log = self.stage.daemon.log();
-        let mut causes = log
-            .lines()
-            .filter(|line| line.contains("nothing is released"));
+        let mut causes = log.lines().filter(|line| line.contains(TOLD));
         causes.next_back().unwrap().to_owned()
     }
 
@@ -101,9 +105,11 @@ impl Scene {
         drop(self.caller);
         self.stage.daemon.stop(Signal::TERM).await;
         let records = trail(directory);
-        let delivered = records
-            .iter()
-            .filter(|record| record["reason"] == "DELIVERED");
+        // A request's last outcome counts: one whose delivery could not be put on record has two.
+        let outcomes = records.iter().filter(|record| record["event"] == "outcome");
+        let last = outcomes.map(|outcome| (outcome["request_id"].as_str(), &outcome["reason"]));
+        let last: BTreeMap<_, _> = last.collect();
+        let delivered = last.values().filter(|reason| **reason == "DELIVERED");
         assert_eq!(delivered.count(), self.delivered);
         assert!(count(&records, "intent") >= self.delivered);
         records
@@ -115,7 +121,9 @@ async fn on(mount: &Mount) -> Scene {
     let path = mount.path().join("audit.jsonl").display().to_string();
     let mut scene = Scene::new(|config| {
         let config = config.text("audit.path", &path);
-        config.text("audit.timeout", "500ms")
+        config
+            .text("audit.timeout", "500ms")
+            .set("limits.token_rate", 1_000)
     })
     .await;
     scene.says(SERVING).await;
@@ -204,6 +212,13 @@ async fn a_deleted_file_leaves_a_trail_that_says_what_is_missing() {
     );
 }
 
+/// Takes all the room that there is.
+fn fill(path: &Path) {
+    let mut file = File::create_new(path).unwrap();
+    let full = std::iter::repeat_with(|| file.write_all(&[0; 4096])).any(|wrote| wrote.is_err());
+    assert!(full);
+}
+
 #[tokio::test]
 async fn a_full_disk_refuses_everything_until_there_is_room() {
     if !can_mount() {
@@ -215,11 +230,8 @@ async fn a_full_disk_refuses_everything_until_there_is_room() {
     let caller = scene.stage.caller().await;
     let token = scene.stage.token();
     let mut served = 0;
-    let mut fill = async || {
-        let mut full = File::create_new(&filler).unwrap();
-        let full =
-            std::iter::repeat_with(|| full.write_all(&[0; 4096])).any(|wrote| wrote.is_err());
-        assert!(full);
+    let mut until_full = async || {
+        fill(&filler);
         // There is some room left in the file's last page.
         while caller
             .resolve(ask(&token).value("A", "db-password"))
@@ -231,16 +243,14 @@ async fn a_full_disk_refuses_everything_until_there_is_room() {
         }
     };
     scene.is_served().await;
-    fill().await;
+    until_full().await;
     scene.is_refused().await;
     scene.says(NOT_SERVING).await;
     scene.is_refused().await;
+    let expected = "audit.jsonl: No space left on device";
+    scene.stage.daemon.logs(expected).await;
     let log = scene.stage.daemon.log();
-    assert!(
-        log.contains("audit.jsonl: No space left on device"),
-        "{log}"
-    );
-    let told = log.matches("nothing is released").count();
+    let told = log.matches(TOLD).count();
     assert_eq!(
         told, 1,
         "one line for one cause, not for each request or try"
@@ -290,6 +300,53 @@ async fn a_disk_that_does_not_answer_refuses_everything_until_it_does() {
     );
     let records = scene.ends(mount.path()).await;
     assert_eq!(count(&records, "recovered"), 1);
+}
+
+#[tokio::test]
+async fn after_a_sync_that_failed_the_trail_goes_on_in_a_new_file() {
+    if !can_mount() {
+        return;
+    }
+    let below = Mount::tmpfs("8m");
+    let mount = Mount::thin(&below);
+    let mut scene = on(&mount).await;
+    scene.is_served().await;
+    let filler = below.path().join("filler");
+    fill(&filler);
+    // What the disk has room for already can still be written.
+    let token = scene.stage.token();
+    loop {
+        let request = ask(&token).value("A", "db-password");
+        match scene.caller.resolve(request).await {
+            Ok(_) => scene.delivered += 1,
+            Err(refusal) => {
+                assert_eq!(refusal.reason, Reason::AuditFailed);
+                break;
+            }
+        }
+        assert!(scene.delivered < 100, "the disk is never full");
+    }
+    scene.says(NOT_SERVING).await;
+    let expected = "cannot write to the disk what is in";
+    scene.stage.daemon.logs(expected).await;
+    fs::remove_file(&filler).unwrap();
+    // The system may tell of what it could not write more than once.
+    for told in 1.. {
+        assert!(told < 10, "it never works for long");
+        scene.says(SERVING).await;
+        let request = ask(&token).value("A", "db-password");
+        if scene.caller.resolve(request).await.is_ok() {
+            break;
+        }
+        scene.says(NOT_SERVING).await;
+    }
+    scene.delivered += 1;
+    let records = scene.ends(mount.path()).await;
+    assert!(count(&records, "recovered") >= 1);
+    // What can be read of the old file is not known to be on the disk.
+    let mut headers = records.iter().filter(|record| record["event"] == "header");
+    let second = headers.nth(1).unwrap();
+    assert_eq!(second["predecessor"]["file"], "audit-000000000001.jsonl");
 }
 
 /// Thaws a file system, also when the test fails: nothing could be unmounted otherwise.

@@ -47,6 +47,7 @@ async fn a_daemon_that_is_killed_under_load_has_delivered_nothing_off_the_record
     // Small, so that it is also killed while it changes files.
     config(&place, &emulator)
         .set("audit.rotate_size", 32 * 1024)
+        .set("limits.token_rate", 1_000_000)
         .write(&path);
     let directory = place.trail().parent().unwrap().to_owned();
     let token = emulator

@@ -13,9 +13,9 @@ use crate::{
 };
 
 async fn serve(stage: &Stage, times: usize) {
-    let (caller, token) = (stage.caller().await, stage.token());
+    let caller = stage.caller().await;
     for _ in 0..times {
-        let request = ask(&token).value("A", "db-password");
+        let request = ask(&stage.token()).value("A", "db-password");
         caller.resolve(request).await.unwrap();
     }
 }

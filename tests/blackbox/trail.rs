@@ -10,7 +10,7 @@ use std::{
 use aws_lc_rs::digest::{SHA256, digest};
 use serde_json::Value;
 
-use crate::daemon::names;
+use crate::daemon::{PROGRAM, names};
 
 /// All records of the files in a directory, which have to be one chain from its first record on.
 pub(crate) fn trail(directory: &Path) -> Vec<Value> {
@@ -21,7 +21,24 @@ pub(crate) fn trail(directory: &Path) -> Vec<Value> {
         .filter(|lines| !lines.is_empty())
         .collect();
     files.sort_by_key(|lines| seq(&lines[0]));
-    assert_chain(&files.concat())
+    let records = assert_chain(&files.concat());
+    is_verified(directory);
+    records
+}
+
+/// Our own program says so, too.
+fn is_verified(directory: &Path) {
+    let mut verify = Command::new(PROGRAM);
+    verify
+        .args(["audit", "verify"])
+        .env_clear()
+        .stdin(Stdio::null());
+    let files = names(directory).into_iter();
+    let files = files.filter(|name| name.contains(".jsonl"));
+    verify.args(files.map(|name| directory.join(name)));
+    let verified = verify.output().unwrap();
+    let said = String::from_utf8_lossy(&verified.stdout);
+    assert!(verified.status.success(), "{said}");
 }
 
 /// The records among the lines; whatever broke off is followed by a record that says so.
@@ -137,14 +154,28 @@ impl Mount {
     pub(crate) fn ext4() -> Self {
         let (directory, at) = place();
         let disk = directory.path().join("disk");
-        fs::File::create_new(&disk)
-            .unwrap()
-            .set_len(16 << 20)
-            .unwrap();
+        Self::on(&disk, &[], directory, at)
+    }
+
+    /// On a disk that is a file on `full`: where that has no room, the disk takes what is written
+    /// and fails when it is to be made durable.
+    pub(crate) fn thin(full: &Self) -> Self {
+        let (directory, at) = place();
+        // Without a journal, whose failure would end it all.
+        let options = ["-O", "^has_journal"];
+        Self::on(&full.at.join("disk"), &options, directory, at)
+    }
+
+    fn on(disk: &Path, options: &[&str], directory: tempfile::TempDir, at: PathBuf) -> Self {
+        let file = fs::File::create_new(disk).unwrap();
+        file.set_len(16 << 20).unwrap();
         let disk = disk.display().to_string();
-        tool("mkfs.ext4", &["-q", "-E", "root_owner", &disk]);
+        let mut arguments = vec!["-q", "-E", "root_owner"];
+        arguments.extend(options);
+        arguments.push(&disk);
+        tool("mkfs.ext4", &arguments);
         let path = at.display().to_string();
-        tool("mount", &["-o", "loop", &disk, &path]);
+        tool("mount", &["-o", "loop,errors=continue", &disk, &path]);
         Self {
             at,
             _directory: directory,

@@ -56,7 +56,9 @@ pub enum Kind {
     Twice { span: Span },
     #[error("{span} out of order here: they are a copy, or come from another chain")]
     Stray { span: Span },
-    #[error("{span} from another chain, or what stood between was removed with care")]
+    #[error(
+        "{span} without a place in this file: they come from another chain, or from elsewhere in this one"
+    )]
     Foreign { span: Span },
     #[error(
         "record {seq} was written after another record {} than the one above: that one was altered and sealed again, or lines of another chain begin or end here",

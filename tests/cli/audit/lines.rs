@@ -150,7 +150,7 @@ fn lines_of_another_chain_are_found() {
         files[1].lines.splice(4..4, lines);
     });
     let expected = format!(
-        "{SECOND}:5-6: records 14 to 15 are from another chain, or what stood between was removed with care"
+        "{SECOND}:5-6: records 14 to 15 are without a place in this file: they come from another chain, or from elsewhere in this one"
     );
     assert_eq!(found, [expected]);
 }
