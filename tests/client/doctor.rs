@@ -48,12 +48,12 @@ fn examined(job: &Job, status: i32) -> String {
     // Both forms have the same steps.
     let steps = json["steps"].as_array().unwrap();
     let marks = said.lines().filter(|line| !line.starts_with(' '));
-    let found = steps.iter().map(|step| match step["state"].as_str() {
+    let shown = steps.iter().map(|step| match step["state"].as_str() {
         Some("good") => '✓',
         Some("wrong") => '✗',
         _ => '-',
     });
-    assert!(marks.map(|line| line.chars().next().unwrap()).eq(found));
+    assert!(marks.map(|line| line.chars().next().unwrap()).eq(shown));
     said
 }
 
@@ -95,7 +95,7 @@ fn broken(job: &Job, step: &str, part: &str) {
 }
 
 #[test]
-fn a_broken_spec_or_token_is_named() {
+fn a_broken_spec_is_named() {
     let provider = answering(true);
     let socket = provider.socket();
     let usual = || Job::new(&socket, &spec(&["A"], true));
@@ -119,6 +119,13 @@ fn a_broken_spec_or_token_is_named() {
         "spec",
         "/nowhere",
     );
+}
+
+#[test]
+fn a_broken_token_is_named() {
+    let provider = answering(true);
+    let socket = provider.socket();
+    let usual = || Job::new(&socket, &spec(&["A"], true));
     broken(&usual().without("AZURE_JWT"), "token", "id_tokens:");
     let second = token(r#"{"job_id":"812","aud":"sigstore"}"#);
     broken(
