@@ -124,6 +124,7 @@ async fn on(mount: &Mount) -> Scene {
         config
             .text("audit.timeout", "500ms")
             .set("limits.token_rate", 1_000)
+            .set("limits.caller_rate", 1_000)
     })
     .await;
     scene.says(SERVING).await;

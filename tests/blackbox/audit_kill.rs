@@ -48,6 +48,7 @@ async fn a_daemon_that_is_killed_under_load_has_delivered_nothing_off_the_record
     config(&place, &emulator)
         .set("audit.rotate_size", 32 * 1024)
         .set("limits.token_rate", 1_000_000)
+        .set("limits.caller_rate", 1_000_000)
         .write(&path);
     let directory = place.trail().parent().unwrap().to_owned();
     let token = emulator

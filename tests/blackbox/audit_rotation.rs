@@ -24,7 +24,9 @@ async fn serve(stage: &Stage, times: usize) {
 async fn full_files_go_on_in_the_next_and_the_oldest_are_deleted() {
     let mut stage = Stage::with(|config| {
         let config = config.set("audit.rotate_size", 8192);
-        config.set("audit.keep", 3)
+        config
+            .set("audit.keep", 3)
+            .set("limits.caller_rate", 10_000)
     })
     .await;
     let directory = stage.place.trail().parent().unwrap().to_owned();

@@ -277,11 +277,16 @@ async fn a_file_that_does_not_count_refuses_nobody_and_begins_anew() {
     is_served(&stage, &caller).await;
     stage.daemon.logs("which is a copy, misses records").await;
     assert_eq!(status(&caller).await, SERVING);
+    is_served(&stage, &caller).await;
     drop(caller);
     stage.daemon.stop(Signal::TERM).await;
+    collector.gets("\"event\":\"stop\"").await;
     let records = collector.records();
-    assert_eq!(count(&records, "outcome"), 2);
-    assert_eq!(count(&records, "stop"), 1);
+    assert_eq!(count(&records, "outcome"), 3);
+    let copied = stage.place.records();
+    assert_eq!(copied[0]["event"], "header");
+    assert_eq!(count(&copied, "stop"), 1);
+    assert!(count(&copied, "outcome") >= 1);
 }
 
 /// A daemon whose standard output is the other end of a pipe.

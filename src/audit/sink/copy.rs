@@ -14,7 +14,7 @@ use std::{
 use super::{current::Current, file};
 use crate::audit::log::Draft;
 
-/// Each try costs a header in every other sink.
+/// Each try to begin anew costs a header in every other sink.
 const PAUSE: Duration = Duration::from_secs(30);
 
 /// A file that gets what is on record elsewhere.
@@ -23,7 +23,8 @@ pub(crate) struct Copy {
     current: Current,
     /// Whether the file goes on where the last lines ended.
     follows: bool,
-    failed: Option<Instant>,
+    /// When a header was last asked for to begin anew.
+    asked: Option<Instant>,
     wants_header: Arc<AtomicBool>,
 }
 
@@ -34,7 +35,7 @@ impl Copy {
         Self {
             current,
             follows,
-            failed: None,
+            asked: None,
             wants_header,
         }
     }
@@ -48,21 +49,29 @@ impl Copy {
             if let Err(error) = self.write(&part, begins) {
                 tracing::error!(%error, "the audit file, which is a copy, misses records");
                 self.follows = false;
-                self.failed = Some(Instant::now());
             }
         }
-        let waits = self.failed.is_some_and(|failed| failed.elapsed() < PAUSE);
-        if (!self.follows && !waits) || (self.follows && self.current.is_full()) {
+        if self.wants_header() {
             self.wants_header.store(true, Ordering::Relaxed);
         }
         Ok(())
+    }
+
+    fn wants_header(&mut self) -> bool {
+        if self.follows {
+            return self.current.is_full();
+        }
+        let waits = self.asked.is_some_and(|asked| asked.elapsed() < PAUSE);
+        if !waits {
+            self.asked = Some(Instant::now());
+        }
+        !waits
     }
 
     fn write(&mut self, part: &Draft, begins: bool) -> Result<(), file::Error> {
         if begins {
             self.current.renew(part.before())?;
             self.follows = true;
-            self.failed = None;
         }
         if !self.follows {
             return Ok(());

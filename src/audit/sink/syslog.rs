@@ -64,13 +64,16 @@ impl Syslog {
     /// Sends all lines, over a new connection where there is none. After an error some of them may
     /// have arrived.
     pub(crate) fn send(&mut self, draft: &Draft) -> io::Result<()> {
-        let mut kept = self.connection.take();
-        let mut connection = match kept.take_if(Connection::is_open) {
-            Some(open) => open,
+        let mut connection = match self.connection.take() {
+            // One that broke may have taken what never arrived.
+            Some(mut kept) => match kept.is_open()? {
+                true => kept,
+                false => self.reconnect()?,
+            },
             None => self.reconnect()?,
         };
         connection.send(&self.messages(draft))?;
-        if !connection.is_open() {
+        if !connection.is_open()? {
             return Err(io::Error::other("the server closed the connection"));
         }
         self.connection = Some(connection);

@@ -10,7 +10,10 @@ use std::{
     time::Duration,
 };
 
-use rustix::io::Errno;
+use rustix::{
+    io::Errno,
+    net::sockopt::{set_socket_send_buffer_size, set_tcp_user_timeout},
+};
 use rustls::{
     ClientConfig, ClientConnection, RootCertStore, StreamOwned,
     pki_types::{CertificateDer, ServerName, pem::PemObject as _},
@@ -20,6 +23,10 @@ use crate::config::{
     self,
     audit::{Authority, Server},
 };
+
+/// What the system takes before the server's system has acknowledged any of it: a few records, so
+/// that a server that does not read is noticed soon. More would be faster over long distances.
+const MOST_UNSENT: usize = 16 * 1024;
 
 /// How to get to the server.
 #[derive(Debug)]
@@ -42,8 +49,8 @@ pub(super) enum Connection {
 
 /// A connection that bytes are written to in order.
 pub(super) trait Stream: Write + Send {
-    /// Takes what the other side has sent; an error where it has closed.
-    fn drain(&mut self) -> io::Result<()>;
+    /// Whether the other side has not closed. What it has sent is of no interest.
+    fn is_open(&mut self) -> io::Result<bool>;
 }
 
 impl Way {
@@ -97,7 +104,8 @@ impl Way {
                     // Otherwise the system tries for a quarter of an hour to reach a server that
                     // is gone, and takes all that is written to it.
                     let timeout = u32::try_from(self.timeout.as_millis()).unwrap_or(u32::MAX);
-                    rustix::net::sockopt::set_tcp_user_timeout(&tcp, timeout)?;
+                    set_tcp_user_timeout(&tcp, timeout)?;
+                    set_socket_send_buffer_size(&tcp, MOST_UNSENT)?;
                     return Ok(tcp);
                 }
                 Err(error) => refused = error,
@@ -125,11 +133,11 @@ impl Connection {
         }
     }
 
-    /// Whether the server has not closed it.
-    pub(super) fn is_open(&mut self) -> bool {
+    /// Whether the server has not closed it; an error where it broke.
+    pub(super) fn is_open(&mut self) -> io::Result<bool> {
         match self {
-            Self::Local(_) => true,
-            Self::Stream(stream) => stream.drain().is_ok(),
+            Self::Local(_) => Ok(true),
+            Self::Stream(stream) => stream.is_open(),
         }
     }
 }
@@ -148,14 +156,14 @@ fn send_datagram(socket: &UnixDatagram, message: &[u8]) -> io::Result<()> {
 }
 
 impl Stream for TcpStream {
-    fn drain(&mut self) -> io::Result<()> {
+    fn is_open(&mut self) -> io::Result<bool> {
         let mut buffer = [0; 256];
         without_waiting(self, |tcp| tcp.read(&mut buffer))
     }
 }
 
 impl Stream for StreamOwned<ClientConnection, TcpStream> {
-    fn drain(&mut self) -> io::Result<()> {
+    fn is_open(&mut self) -> io::Result<bool> {
         let Self { conn, sock } = self;
         without_waiting(sock, |tcp| {
             let read = conn.read_tls(tcp)?;
@@ -165,22 +173,22 @@ impl Stream for StreamOwned<ClientConnection, TcpStream> {
     }
 }
 
-/// Reads until there is nothing left for now. Nothing at all is the end.
+/// Reads until there is nothing left for now, and gives whether there may be more later.
 fn without_waiting(
     tcp: &mut TcpStream,
     mut read: impl FnMut(&mut TcpStream) -> io::Result<usize>,
-) -> io::Result<()> {
+) -> io::Result<bool> {
     tcp.set_nonblocking(true)?;
-    let ended = loop {
+    let open = loop {
         match read(tcp) {
-            Ok(0) => break Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(0) => break Ok(false),
             Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break Ok(true),
             Err(error) => break Err(error),
         }
     };
     tcp.set_nonblocking(false)?;
-    ended
+    open
 }
 
 /// TLS with the certificates in `pem`, or with the system's.
