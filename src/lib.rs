@@ -51,6 +51,8 @@ pub mod config;
 pub mod error;
 pub mod files;
 #[cfg(feature = "daemon")]
+pub mod gateway;
+#[cfg(feature = "daemon")]
 pub mod log;
 pub mod name;
 #[cfg(feature = "daemon")]

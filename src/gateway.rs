@@ -1,0 +1,2 @@
+//! The gateway: a reverse proxy between runners and GitLab.
+pub mod payload;
