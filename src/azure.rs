@@ -24,6 +24,7 @@ use url::Url;
 pub use self::cloud::{ClientId, Cloud, Foreign, TenantId, VaultUrl};
 use self::entra::{Purchase, Tokens};
 use crate::{
+    audit::Intended,
     error::Error,
     name::{SecretName, SecretVersion},
     vault::{Fetched, Grant, Vault},
@@ -113,6 +114,7 @@ impl Vault for Azure {
         &self,
         grants: &[Grant],
         Access(tokens): Access,
+        intended: &Intended,
         deadline: Instant,
     ) -> Result<Vec<Fetched>, Error> {
         let secrets = once(grants, Read::of, |grant| {
@@ -120,7 +122,7 @@ impl Vault for Azure {
             async move {
                 let what = "a grant without an exchange";
                 let token = token.ok_or(Error::Bug { what })?;
-                self.read(grant, &token, deadline).await
+                self.read(grant, &token, intended, deadline).await
             }
         })
         .await?;

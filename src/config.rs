@@ -1,6 +1,7 @@
 //! The checked configuration: what the TOML says, with every value converted and every mistake
 //! reported at once. Holds paths of secrets at most, never a secret, so that it can be logged.
 
+pub mod audit;
 mod check;
 mod effective;
 pub mod issuer;
@@ -10,12 +11,13 @@ mod value;
 
 use std::{
     fmt, fs,
+    net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
 
-pub use self::raw::Problem;
 use self::raw::Problems;
+pub use self::{audit::Audit, raw::Problem};
 use self::{issuer::Issuer, rule::Rules};
 use crate::{azure, policy};
 
@@ -34,6 +36,10 @@ pub struct Config {
     pub issuers: Vec<Issuer>,
     /// `[policy]` and `[[rule]]`
     pub rules: Rules,
+    /// `[audit]`
+    pub audit: Audit,
+    /// `[admin] listen`: where `/metrics`, `/livez` and `/readyz` are
+    pub admin: Option<SocketAddr>,
     /// `[limits]`
     pub limits: Limits,
     /// `[log]`
@@ -125,6 +131,15 @@ pub enum LogFormat {
     Json,
     /// Text.
     Text,
+}
+
+impl fmt::Display for LogFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Json => "json",
+            Self::Text => "text",
+        })
+    }
 }
 
 /// The file could not be used.

@@ -8,6 +8,7 @@ use std::{fmt, time::Duration};
 use runner_secrets_proto::Reason;
 
 use crate::{
+    audit::log::Failing,
     files,
     name::VariableName,
     policy::{Denied, Line},
@@ -17,6 +18,11 @@ use crate::{
 /// A request that gets no secrets.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// There is no audit trail at the moment.
+    #[error(
+        "this request cannot be put on record, and nothing is handed out without a record; try again later, or ask the operator to look into it"
+    )]
+    AuditFailed(Failing),
     /// Something that should be impossible happened.
     #[error("runner-secrets has a defect ({what}); please report it with the request id")]
     Bug {
@@ -171,6 +177,7 @@ impl Error {
     #[must_use]
     pub fn reason(&self) -> Reason {
         match self {
+            Self::AuditFailed(_) => Reason::AuditFailed,
             Self::Bug { .. } => Reason::Bug,
             Self::CallerDenied { .. } => Reason::CallerDenied,
             Self::DeadlineExceeded { .. } => Reason::DeadlineExceeded,
@@ -200,6 +207,7 @@ impl Error {
             | Self::UpstreamThrottled { detail, .. }
             | Self::UpstreamUnavailable { detail, .. }
             | Self::VaultForbidden { detail, .. } => detail.0.clone(),
+            Self::AuditFailed(failing) => failing.to_string(),
             Self::FilesFailed(error) => error.to_string(),
             Self::PolicyDenied(denied) => account(denied.account()),
             Self::Token { error, .. } => causes(error),
@@ -221,7 +229,9 @@ impl Error {
         match self {
             Self::Overloaded { retry_after, .. } => Some(*retry_after),
             Self::UpstreamThrottled { retry_after, .. } => Some(retry_after.unwrap_or(USUAL)),
-            Self::UpstreamUnavailable { .. } | Self::DeadlineExceeded { .. } => Some(USUAL),
+            Self::AuditFailed(_)
+            | Self::UpstreamUnavailable { .. }
+            | Self::DeadlineExceeded { .. } => Some(USUAL),
             Self::Bug { .. }
             | Self::CallerDenied { .. }
             | Self::ExchangeRefused { .. }

@@ -39,6 +39,8 @@
 )]
 
 #[cfg(feature = "daemon")]
+pub mod admin;
+#[cfg(feature = "daemon")]
 pub mod audit;
 #[cfg(feature = "daemon")]
 pub mod azure;
@@ -54,6 +56,8 @@ pub mod files;
 pub mod gateway;
 #[cfg(feature = "daemon")]
 pub mod log;
+#[cfg(feature = "daemon")]
+pub mod metrics;
 pub mod name;
 #[cfg(feature = "daemon")]
 pub mod policy;

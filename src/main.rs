@@ -148,7 +148,8 @@ fn stop() -> io::Result<impl Future<Output = ()> + Send + 'static> {
     })
 }
 
-/// Puts the file's policy in force at every SIGHUP. One with mistakes changes nothing.
+/// Opens the audit trail anew at every SIGHUP, then puts the file's policy in force. One with
+/// mistakes changes nothing.
 fn reload(
     path: PathBuf,
     policies: Policies,
@@ -156,8 +157,13 @@ fn reload(
     let mut hangup = signal(SignalKind::hangup())?;
     Ok(async move {
         while hangup.recv().await.is_some() {
+            policies.reopen();
             match Config::load(&path) {
-                Ok(config) => policies.replace(&config),
+                Ok(config) => {
+                    if let Err(error) = policies.replace(&config) {
+                        tracing::error!("not reloaded, the old policy stays in force: {error}");
+                    }
+                }
                 Err(error) => {
                     tracing::error!("not reloaded, the old policy stays in force: {error}");
                     for problem in error.problems() {

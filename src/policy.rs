@@ -40,6 +40,7 @@ pub struct Policy {
     mode: Mode,
     refuse_expired: bool,
     defaults: Defaults,
+    text: String,
     hash: String,
 }
 
@@ -117,7 +118,8 @@ impl Policy {
     /// Takes the rules as they were read.
     #[must_use]
     pub fn new(rules: Rules, defaults: Defaults) -> Self {
-        let hash = hash::of(&rules, &defaults);
+        let text = hash::canonical(&rules, &defaults);
+        let hash = hash::of(&text);
         let Rules {
             mode,
             refuse_expired,
@@ -139,12 +141,19 @@ impl Policy {
             mode,
             refuse_expired,
             defaults,
+            text,
             hash,
         }
     }
 
-    /// SHA-256 of what the policy says, in hexadecimal: it changes when the rules do, not when
-    /// their text is only written differently.
+    /// What the policy says, in one form: a line for each fact.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// SHA-256 of that text, in hexadecimal: it changes when the rules do, not when they are only
+    /// written differently.
     #[must_use]
     pub fn hash(&self) -> &str {
         &self.hash

@@ -2,6 +2,7 @@
 //! what only the step before can make. Fronts decode a [`Call`] and encode what comes of it; they
 //! share this one pipeline.
 
+mod account;
 mod call;
 mod place;
 pub mod presented;
@@ -12,7 +13,7 @@ use std::{
     time::SystemTime,
 };
 
-use tokio::time::Instant;
+use tokio::{time::Instant, try_join};
 
 use self::presented::Presented;
 pub use self::{
@@ -20,6 +21,7 @@ pub use self::{
     place::Place,
 };
 use crate::{
+    audit::{Record, user::User},
     azure::{ClientId, Cloud, TenantId},
     config::Delivery,
     error::{self, Error},
@@ -48,38 +50,39 @@ pub struct Provider<V> {
     pub files: Option<Place>,
     /// Whose files they are, and for how long.
     pub leases: Arc<Leases>,
+    /// How records name who started a job.
+    pub user: User,
 }
 
 impl<V: Vault> Provider<V> {
-    /// All of what `call` asks for, or nothing and the first error.
-    pub async fn provide(&self, call: &Call) -> Result<Provided, Error> {
-        let jobs = self.identify(call).await?;
-        let grants = self.authorise(call, &jobs)?;
+    /// All of what `call` asks for, or nothing and the first error. What is read is on record before
+    /// it is read, and what is given before it is given.
+    pub async fn provide(&self, call: &Call, record: &mut Record) -> Result<Provided, Error> {
+        account::asked(record, call);
+        let jobs = self.identify(call, record).await?;
+        let grants = self.authorise(call, &jobs, record)?;
         let place = self.place(call, &jobs)?;
-        let access = self.vault.exchange(&grants, call.deadline).await?;
-        let fetched = self.vault.fetch(&grants, access, call.deadline).await?;
-        self.hand_over(place, &grants, fetched)
+        // Neither needs the other, and both take their time: the disk and the network.
+        let exchanging = self.vault.exchange(&grants, call.deadline);
+        let (access, intended) = try_join!(exchanging, record.intend(call.deadline))?;
+        let reading = self.vault.fetch(&grants, access, &intended, call.deadline);
+        let provided = self.hand_over(place, &grants, reading.await?, record)?;
+        record.delivered(call.deadline).await?;
+        Ok(provided)
     }
 
     /// What the policy would say to each secret of `call`. Asks neither Entra nor a vault.
-    pub async fn explain(&self, call: &Call) -> Result<Vec<Explanation>, Error> {
-        let jobs = self.identify(call).await?;
+    pub async fn explain(&self, call: &Call, record: &Record) -> Result<Vec<Explanation>, Error> {
+        account::asked(record, call);
+        let jobs = self.identify(call, record).await?;
         let policy = self.policy();
+        account::judged(record, &policy, None);
         let mut explanations = Vec::new();
         for job in &jobs {
             self.presented.explains(&job.claims, Instant::now())?;
             explanations.extend(policy.explain(&job.claims, job.asked()));
         }
-        for Explanation {
-            variable,
-            granted,
-            account,
-            ..
-        } in &explanations
-        {
-            let (granted, account) = (granted.is_some(), error::account(account));
-            tracing::info!(%variable, granted, account, "explained");
-        }
+        account::explained(record, &explanations);
         Ok(explanations)
     }
 
@@ -90,11 +93,15 @@ impl<V: Vault> Provider<V> {
         uid: u32,
         token: &IdToken,
         deadline: Instant,
+        record: &Record,
     ) -> Result<(), Error> {
-        let claims = self
-            .verify(token, uid, deadline, || "id_token".to_owned())
-            .await?;
+        let field = || "id_token".to_owned();
+        let claims = self.verify(token, uid, deadline, field, record).await?;
         let ended = self.leases.release(lease, &holder(&claims, uid))?;
+        if ended {
+            // Otherwise it is only what the job says.
+            record.leased(lease);
+        }
         tracing::info!(
             ended,
             project_id = claims.project_id,
@@ -118,7 +125,7 @@ impl<V: Vault> Provider<V> {
     }
 
     /// Who asks: the claims of each distinct token, all of one job, with what it is used for.
-    async fn identify<'a>(&self, call: &'a Call) -> Result<Vec<Job<'a>>, Error> {
+    async fn identify<'a>(&self, call: &'a Call, record: &Record) -> Result<Vec<Job<'a>>, Error> {
         let mut jobs: Vec<Job<'a>> = Vec::new();
         for wanted in &call.wanted {
             let known = jobs
@@ -130,7 +137,7 @@ impl<V: Vault> Provider<V> {
             }
             let field = || format!("the ID token for {}", wanted.asked.variable);
             let claims = self
-                .verify(&wanted.token, call.uid, call.deadline, field)
+                .verify(&wanted.token, call.uid, call.deadline, field, record)
                 .await?;
             if jobs
                 .first()
@@ -157,24 +164,35 @@ impl<V: Vault> Provider<V> {
         uid: u32,
         deadline: Instant,
         field: impl Fn() -> String,
+        record: &Record,
     ) -> Result<Claims, Error> {
         let now = SystemTime::now();
         let verifying = tokio::time::timeout_at(deadline, self.verifier.verify(token, now));
         let waiting = "waiting for the issuer's signing keys";
-        let verified = verifying
-            .await
-            .map_err(|_| Error::DeadlineExceeded { waiting })?;
-        let claims = verified.map_err(|error| Error::Token {
-            field: field(),
-            error,
-        })?;
-        self.presented.by(uid, &claims, now)?;
+        let verified = verifying.await;
+        if !matches!(verified, Ok(Ok(_))) {
+            account::unverified(record, token);
+        }
+        let claims = verified
+            .map_err(|_| Error::DeadlineExceeded { waiting })?
+            .map_err(|error| Error::Token {
+                field: field(),
+                error,
+            })?;
+        record.identified(account::job(&claims, &self.user));
+        record.presented(self.presented.by(uid, &claims, now)?);
         Ok(claims)
     }
 
     /// What they may have, as which client.
-    fn authorise(&self, call: &Call, jobs: &[Job<'_>]) -> Result<Vec<Grant>, Error> {
+    fn authorise(
+        &self,
+        call: &Call,
+        jobs: &[Job<'_>],
+        record: &Record,
+    ) -> Result<Vec<Grant>, Error> {
         let policy = self.policy();
+        account::judged(record, &policy, None);
         let mut grants = Vec::with_capacity(call.wanted.len());
         for job in jobs {
             let granted = policy
@@ -183,8 +201,10 @@ impl<V: Vault> Provider<V> {
             if let Some(denied) = granted.would_deny() {
                 let detail = error::account(denied.account());
                 tracing::warn!(%denied, detail, "policy.mode = \"audit\": granted what would be denied");
+                account::judged(record, &policy, Some(denied));
             }
             for (wanted, granted) in job.wanted.iter().zip(granted.secrets) {
+                account::granted(record, &granted);
                 grants.push(self.grant(job, wanted, granted)?);
             }
         }
@@ -253,6 +273,7 @@ impl<V: Vault> Provider<V> {
         place: Option<(&Place, Terms)>,
         grants: &[Grant],
         fetched: Vec<Fetched>,
+        record: &Record,
     ) -> Result<Provided, Error> {
         let mut variables = BTreeMap::new();
         for (grant, fetched) in grants.iter().zip(fetched) {
@@ -268,6 +289,9 @@ impl<V: Vault> Provider<V> {
             Some((place, terms)) => Some(self.materialise(place, terms, &mut variables)?),
             None => None,
         };
+        if let Some(lease) = &lease {
+            record.leased(lease.granted.id());
+        }
         Ok(Provided { lease, variables })
     }
 
@@ -289,8 +313,7 @@ impl<V: Vault> Provider<V> {
             variable.content = Content::Path(granted.path(name));
         }
         let until = SystemTime::now() + granted.left();
-        let id = granted.keep();
-        Ok(Lease { id, until })
+        Ok(Lease { granted, until })
     }
 }
 

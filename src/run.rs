@@ -1,9 +1,13 @@
 //! Wires everything together, serves, and drains. Takes its configuration and a stop signal; what
 //! can fail fails in [`Daemon::bind`], before anything is accepted.
 
+mod health;
 pub(crate) mod keys;
+mod trail;
 
 use std::{
+    mem,
+    net::SocketAddr,
     path::{Path, PathBuf},
     sync::{Arc, RwLock},
     time::Duration,
@@ -16,20 +20,23 @@ use runner_secrets_proto::{
 use tokio::{net::UnixListener, task::JoinSet};
 use tonic::{
     Request, Status,
-    server::NamedService as _,
     service::{Interceptor, interceptor::InterceptedService},
     transport::Server,
 };
-use tonic_health::{ServingStatus, server::HealthReporter};
+use tonic_health::pb::health_server::{Health, HealthServer};
 use tonic_reflection::server::v1::{ServerReflection, ServerReflectionServer};
 
 use crate::{
-    azure::{self, Azure},
-    config::{Config, Delivery},
-    files::{
-        self, Base,
-        lease::{Ended, Leases},
+    admin::{Admin, Bound},
+    audit::{
+        self, Audit,
+        log::{Log, Writer},
+        user::{self, User},
     },
+    azure::{self, Azure},
+    config::{Config, Delivery, Listen},
+    files::{self, Base, lease::Leases},
+    metrics::Metrics,
     policy::Policy,
     provide::{Place, Provider, presented::Presented},
     service::{Door, Front, MOST_DECODED},
@@ -51,6 +58,17 @@ impl Interceptor for Doorkeeper {
 /// Why the daemon does not start, or did not stop in order.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// The address for monitoring cannot be had.
+    #[error("admin.listen: {address}: {source}")]
+    Admin {
+        /// Which.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The audit trail cannot be written.
+    #[error("audit: {0}")]
+    Audit(#[from] audit::log::Error),
     /// Azure cannot be reached as configured.
     #[error(transparent)]
     Azure(#[from] azure::SetUpError),
@@ -63,9 +81,21 @@ pub enum Error {
     /// There is no way to an issuer's keys.
     #[error(transparent)]
     Keys(#[from] keys::Error),
+    /// The policy's text cannot be kept.
+    #[error(transparent)]
+    Policy(#[from] trail::Unkept),
+    /// Nothing can be counted.
+    #[error("metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
     /// The service cannot describe itself.
     #[error("reflection: {0}")]
     Reflection(#[from] tonic_reflection::server::Error),
+    /// The audit trail was not closed in time.
+    #[error(transparent)]
+    Unclosed(audit::log::Unclosed),
+    /// People cannot be named as configured.
+    #[error(transparent)]
+    User(#[from] user::Error),
     /// Requests were cut off.
     #[error("requests were still running {} s after the signal to stop, and were cut off", .0.as_secs())]
     Slow(Duration),
@@ -88,33 +118,62 @@ pub struct Daemon {
     config: Config,
     sockets: Vec<Socket>,
     provider: Arc<Provider<Azure>>,
+    audit: Audit,
+    writer: Writer,
+    admin: Option<(Bound, Admin)>,
 }
 
 impl Daemon {
     /// Sets everything up and takes the sockets.
     pub fn bind(config: Config) -> Result<Self, Error> {
         let vault = Azure::new(&config.azure)?;
-        let delivers = |listen: &crate::config::Listen| listen.delivery == Delivery::Files;
+        let delivers = |listen: &Listen| listen.delivery == Delivery::Files;
         let files = config
             .listeners
             .iter()
             .any(delivers)
             .then(|| place(&config))
             .transpose()?;
+        let verifier = keys::verifier(&config.issuers)?;
+        let user = User::load(&config.audit.user)?;
+        // Whoever has the sockets is the only daemon on the trail, too.
+        let sockets = socket::open(&config.listeners)?;
+        let (log, writer) = Log::open(&config.audit)?;
+        let metrics = Metrics::new()?;
+        let audit = Audit::new(log, metrics.clone());
+        let admin = config.admin.map(bound).transpose()?;
+        trail::started(&audit, &config);
         let policy = policy(&config);
         tracing::info!(hash = policy.hash(), rules = policy.rules(), mode = %policy.mode(), "policy in force");
+        trail::policy(&audit, &config, &policy, None)?;
+        let ends = audit.clone();
+        let leases = Leases::new(move |ended| trail::lease_ended(&ends, ended));
+        let leases = Arc::new(leases);
+        let admin = admin.map(|bound| {
+            let (audit, leases) = (audit.clone(), leases.clone());
+            let admin = Admin {
+                metrics,
+                audit,
+                leases,
+            };
+            (bound, admin)
+        });
         let provider = Provider {
-            verifier: keys::verifier(&config.issuers)?,
+            verifier,
             presented: Presented::default(),
             policy: RwLock::new(Arc::new(policy)),
             cloud: config.azure.cloud.clone(),
             vault,
             files,
-            leases: Arc::new(Leases::new(ended)),
+            leases,
+            user,
         };
         Ok(Self {
-            sockets: socket::open(&config.listeners)?,
+            sockets,
             provider: Arc::new(provider),
+            audit,
+            writer,
+            admin,
             config,
         })
     }
@@ -122,65 +181,102 @@ impl Daemon {
     /// A handle to put another policy in force while the daemon serves.
     #[must_use]
     pub fn policies(&self) -> Policies {
-        Policies(self.provider.clone())
+        Policies {
+            provider: self.provider.clone(),
+            audit: self.audit.clone(),
+        }
     }
 
     /// Serves until `stop`, then lets the requests that are running end, for no longer than the
     /// configured time. No file of any job is left behind.
-    pub async fn serve(self, stop: impl Future<Output = ()> + Send + 'static) -> Result<(), Error> {
+    pub async fn serve(
+        mut self,
+        stop: impl Future<Output = ()> + Send + 'static,
+    ) -> Result<(), Error> {
         let stop = stop.boxed().shared();
+        let (reporter, health) = tonic_health::server::health_reporter();
+        let leaving = health::report(reporter, self.audit.watch(), stop.clone()).await;
+        let leaving = leaving.boxed().shared();
+        let tasks = self.tasks();
         let mut servers = JoinSet::new();
         let mut held = Vec::new();
-        for (socket, listen) in self.sockets.into_iter().zip(&self.config.listeners) {
-            let front = Front {
-                provider: self.provider.clone(),
-                delivery: listen.delivery,
-                limits: self.config.limits.clone(),
-            };
-            let door = Door {
-                allowed_uids: listen.allowed_uids.as_slice().into(),
-                request_timeout: self.config.limits.request_timeout,
-            };
-            let service = SecretsProviderServer::new(front);
-            let service = service.max_decoding_message_size(MOST_DECODED);
-            let service = InterceptedService::new(service, Doorkeeper(door));
-            let served = listener(
-                socket.listener,
-                &socket.path,
-                service,
-                listen.reflection,
-                stop.clone(),
-            );
+        for (socket, listen) in mem::take(&mut self.sockets)
+            .into_iter()
+            .zip(&self.config.listeners)
+        {
+            let service = self.service(listen);
+            let (health, leaving) = (health.clone(), leaving.clone());
+            let (path, reflects) = (&socket.path, listen.reflection);
+            let served = listener(socket.listener, path, service, health, reflects, leaving);
             servers.spawn(served?);
             held.push(socket.held);
             let (socket, delivery) = (socket.path.display(), listen.delivery);
             tracing::info!(%socket, %delivery, "listening");
         }
+        let served = drained(servers, stop, self.config.limits.stop_timeout).await;
+        drop(tasks);
+        self.provider.leases.end_all();
+        self.audit.flush();
+        let closed = self.writer.close(self.config.audit.timeout);
+        tracing::info!("stopped");
+        served.and(closed.map_err(Error::Unclosed))
+    }
+
+    /// What the listener `listen` serves.
+    fn service(&self, listen: &Listen) -> Service {
+        let front = Front {
+            audit: self.audit.clone(),
+            provider: self.provider.clone(),
+            delivery: listen.delivery,
+            limits: self.config.limits.clone(),
+        };
+        let door = Door {
+            audit: self.audit.clone(),
+            allowed_uids: listen.allowed_uids.as_slice().into(),
+            request_timeout: self.config.limits.request_timeout,
+        };
+        let service = SecretsProviderServer::new(front);
+        let service = service.max_decoding_message_size(MOST_DECODED);
+        InterceptedService::new(service, Doorkeeper(door))
+    }
+
+    /// What goes on beside the requests, until it is dropped.
+    fn tasks(&mut self) -> JoinSet<()> {
+        let mut tasks = JoinSet::new();
         // The first job need not wait for the issuers' keys; that they cannot be had is no reason
         // not to start.
         let provider = self.provider.clone();
-        let warming = tokio::spawn(async move { provider.verifier.warm().await });
+        tasks.spawn(async move { provider.verifier.warm().await });
         let provider = self.provider.clone();
-        let expiry = tokio::spawn(async move { provider.leases.expire().await });
-        let served = drained(servers, stop, self.config.limits.stop_timeout).await;
-        expiry.abort();
-        warming.abort();
-        self.provider.leases.end_all();
-        tracing::info!("stopped");
-        served
+        tasks.spawn(async move { provider.leases.expire().await });
+        let audit = self.audit.clone();
+        tasks.spawn(async move { audit.sum_up().await });
+        if let Some((bound, admin)) = self.admin.take() {
+            tracing::info!(address = %bound.address(), "answers /metrics, /livez and /readyz");
+            tasks.spawn(async move {
+                if let Err(error) = admin.serve(bound).await {
+                    tracing::error!(%error, "monitoring has ended");
+                }
+            });
+        }
+        tasks
     }
 }
 
 /// The policy of a running daemon.
 #[derive(Clone, Debug)]
-pub struct Policies(Arc<Provider<Azure>>);
+pub struct Policies {
+    provider: Arc<Provider<Azure>>,
+    audit: Audit,
+}
 
 impl Policies {
     /// Puts the policy of `config` in force: its rules, and what they default to. Everything else
-    /// of a configuration takes a restart.
-    pub fn replace(&self, config: &Config) {
+    /// of a configuration takes a restart. Where its text cannot be kept, the old one stays.
+    pub fn replace(&self, config: &Config) -> Result<(), Error> {
         let new = policy(config);
-        let old = self.0.policy();
+        let old = self.provider.policy();
+        trail::policy(&self.audit, config, &new, Some(old.hash()))?;
         tracing::info!(
             old = old.hash(),
             new = new.hash(),
@@ -188,27 +284,18 @@ impl Policies {
             mode = %new.mode(),
             "policy reloaded"
         );
-        self.0.set_policy(new);
+        self.provider.set_policy(new);
+        Ok(())
+    }
+
+    /// Opens the audit trail's file anew, for whoever has renamed it.
+    pub fn reopen(&self) {
+        self.audit.reopen();
     }
 }
 
-/// Puts the end of a lease on record.
-fn ended(ended: Ended) {
-    let Ended {
-        lease,
-        request_id,
-        holder,
-        end,
-    } = ended;
-    tracing::info!(
-        lease,
-        request_id,
-        uid = holder.uid,
-        project_id = holder.project_id,
-        job_id = holder.job_id,
-        end = end.name(),
-        "a lease ended"
-    );
+fn bound(address: SocketAddr) -> Result<Bound, Error> {
+    Bound::to(address).map_err(|source| Error::Admin { address, source })
 }
 
 fn policy(config: &Config) -> Policy {
@@ -220,8 +307,9 @@ fn listener(
     listener: std::os::unix::net::UnixListener,
     path: &Path,
     service: Service,
+    health: HealthServer<impl Health>,
     reflects: bool,
-    stop: Shared<impl Future<Output = ()> + Send + 'static>,
+    leaving: Shared<impl Future<Output = ()> + Send + 'static>,
 ) -> Result<impl Future<Output = Result<(), Error>> + Send + 'static, Error> {
     let socket = path.to_owned();
     let failed = move |source| Error::Serving { socket, source };
@@ -229,15 +317,13 @@ fn listener(
         .set_nonblocking(true)
         .and_then(|()| UnixListener::from_std(listener))
         .map_err(failed.clone())?;
-    let (health, health_service) = tonic_health::server::health_reporter();
     let reflection = reflects.then(reflection).transpose()?;
     Ok(async move {
-        health.set_serving::<Service>().await;
         Server::builder()
             .add_service(service)
-            .add_service(health_service)
+            .add_service(health)
             .add_optional_service(reflection)
-            .serve_with_incoming_shutdown(incoming(listener), leaving(stop, health))
+            .serve_with_incoming_shutdown(incoming(listener), leaving)
             .await
             .map_err(|error| failed(std::io::Error::other(error)))
     })
@@ -256,17 +342,6 @@ fn place(config: &Config) -> Result<Place, Error> {
         max_ttl: files.max_ttl,
         owner_grace: files.owner_grace,
     })
-}
-
-/// Tells health checks first, so that nobody is sent here any more. Then ends what watches them:
-/// such a call never ends by itself, and the daemon would wait for it.
-async fn leaving(stop: impl Future<Output = ()>, mut health: HealthReporter) {
-    stop.await;
-    for service in ["", Service::NAME] {
-        let leaving = ServingStatus::NotServing;
-        health.set_service_status(service, leaving).await;
-        health.clear_service_status(service).await;
-    }
 }
 
 /// Waits for the servers: as long as they serve, then as long as draining may take.

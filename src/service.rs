@@ -6,7 +6,7 @@ mod arrival;
 mod decode;
 mod encode;
 
-use std::{sync::Arc, time::SystemTime};
+use std::sync::Arc;
 
 use runner_secrets_proto::v1::{
     ExplainResponse, ReleaseRequest, ReleaseResponse, ResolveRequest, ResolveResponse,
@@ -18,6 +18,7 @@ use tracing::Instrument as _;
 use self::arrival::Arrival;
 pub(crate) use self::{arrival::Door, decode::asked};
 use crate::{
+    audit::{Audit, Record},
     config::{Delivery, Limits},
     error::Error,
     provide::Provider,
@@ -32,6 +33,7 @@ pub(crate) const MOST_DECODED: usize = 4 * 1024 * 1024;
 /// One listener's service.
 #[derive(Debug)]
 pub(crate) struct Front<V> {
+    pub(crate) audit: Audit,
     pub(crate) provider: Arc<Provider<V>>,
     pub(crate) delivery: Delivery,
     pub(crate) limits: Limits,
@@ -43,9 +45,10 @@ impl<V: Vault> SecretsProvider for Front<V> {
         &self,
         request: Request<ResolveRequest>,
     ) -> Result<Response<ResolveResponse>, Status> {
-        answered("resolve", request, async |arrival, request| {
+        self.answered("resolve", request, async |arrival, request, record| {
+            record.must_last()?;
             let call = decode::call(self, arrival, request)?;
-            let provided = self.provider.provide(&call).await?;
+            let provided = self.provider.provide(&call, record).await?;
             Ok(encode::response(provided, self.delivery))
         })
         .await
@@ -55,12 +58,12 @@ impl<V: Vault> SecretsProvider for Front<V> {
         &self,
         request: Request<ReleaseRequest>,
     ) -> Result<Response<ReleaseResponse>, Status> {
-        answered("release", request, async |arrival, request| {
+        self.answered("release", request, async |arrival, request, record| {
             let ReleaseRequest { lease_id, id_token } = request;
             let (token, uid) = (IdToken::new(id_token), arrival.caller.uid);
             let releasing = self
                 .provider
-                .release(&lease_id, uid, &token, arrival.deadline);
+                .release(&lease_id, uid, &token, arrival.deadline, record);
             releasing.await.map(|()| ReleaseResponse {})
         })
         .await
@@ -70,73 +73,31 @@ impl<V: Vault> SecretsProvider for Front<V> {
         &self,
         request: Request<ResolveRequest>,
     ) -> Result<Response<ExplainResponse>, Status> {
-        answered("explain", request, async |arrival, request| {
+        self.answered("explain", request, async |arrival, request, record| {
             let call = decode::call(self, arrival, request)?;
-            let explanations = self.provider.explain(&call).await?;
+            let explanations = self.provider.explain(&call, record).await?;
             Ok(encode::explained(explanations))
         })
         .await
     }
 }
 
-/// What every call has in common: its lines in the log, its end on record, its id in the answer.
-async fn answered<Asked, Told>(
-    call: &'static str,
-    request: Request<Asked>,
-    work: impl AsyncFnOnce(&Arrival, Asked) -> Result<Told, Error>,
-) -> Result<Response<Told>, Status> {
-    let arrival = Arrival::of(&request)?;
-    let span = arrival.span(call);
-    let outcome = async {
-        let open = Open::new();
-        let outcome = work(&arrival, request.into_inner()).await;
-        open.close(&outcome);
-        outcome
-    };
-    encode::answer(&arrival.request_id, outcome.instrument(span).await)
-}
-
-/// Writes how a request ended, also when its caller hung up and this is only dropped.
-struct Open {
-    since: SystemTime,
-    closed: bool,
-}
-
-impl Open {
-    fn new() -> Self {
-        Self {
-            since: SystemTime::now(),
-            closed: false,
-        }
-    }
-
-    fn close<T>(mut self, outcome: &Result<T, Error>) {
-        self.closed = true;
-        let milliseconds = self.milliseconds();
-        match outcome {
-            Ok(_) => tracing::info!(milliseconds, "done"),
-            Err(error) => tracing::warn!(
-                milliseconds,
-                reason = error.reason().name(),
-                %error,
-                detail = error.detail(),
-                "refused"
-            ),
-        }
-    }
-
-    fn milliseconds(&self) -> u128 {
-        self.since.elapsed().unwrap_or_default().as_millis()
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        if !self.closed {
-            tracing::warn!(
-                milliseconds = self.milliseconds(),
-                "abandoned: the caller hung up"
-            );
-        }
+impl<V> Front<V> {
+    /// What every call has in common: its lines in the log, its record, its id in the answer.
+    async fn answered<Asked, Told>(
+        &self,
+        call: &'static str,
+        request: Request<Asked>,
+        work: impl AsyncFnOnce(&Arrival, Asked, &mut Record) -> Result<Told, Error>,
+    ) -> Result<Response<Told>, Status> {
+        let arrival = Arrival::of(&request)?;
+        let span = arrival.span(call);
+        let outcome = async {
+            let mut record = self.audit.record(call, &arrival.request_id, arrival.caller);
+            let outcome = work(&arrival, request.into_inner(), &mut record).await;
+            record.close(&outcome);
+            outcome
+        };
+        encode::answer(&arrival.request_id, outcome.instrument(span).await)
     }
 }

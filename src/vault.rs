@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 pub use self::origin::Origin;
 use crate::{
+    audit::Intended,
     azure::{ClientId, TenantId, VaultUrl},
     error::Error,
     policy::Granted,
@@ -59,10 +60,12 @@ pub trait Vault: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Self::Access, Error>> + Send;
 
     /// Reads all of `grants`, in their order, or fails with the first error; otherwise the same.
+    /// What each read leaves behind goes on record through `intended`, also where it failed.
     fn fetch(
         &self,
         grants: &[Grant],
         access: Self::Access,
+        intended: &Intended,
         deadline: Instant,
     ) -> impl Future<Output = Result<Vec<Fetched>, Error>> + Send;
 }

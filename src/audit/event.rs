@@ -98,7 +98,7 @@ pub struct Policy {
     /// Whether it is meant.
     pub mode: String,
     /// Its hash, which is the name of the file with its text.
-    pub hash: String,
+    pub policy_hash: String,
     /// How many rules it has.
     pub rules: usize,
     /// The one that was in force before, where there was one.
@@ -111,7 +111,7 @@ pub struct Policy {
 pub struct Request {
     /// The id that the caller was told, too.
     pub request_id: String,
-    /// `resolve`, `explain` or `release`.
+    /// `resolve`, `explain` or `release`; `connect` where the caller was turned away before that.
     pub call: String,
     /// `DELIVERED`, `ABANDONED` or the reason that the caller was told; absent in an intent.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -129,6 +129,10 @@ pub struct Request {
     /// What a token says that was not verified: anybody may have written it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unverified: Option<BTreeMap<String, String>>,
+    /// How often this token was presented since the daemon started, this time included; of a request
+    /// with several tokens, the last one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_uses: Option<u64>,
     /// Under which policy; absent where it was not asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub policy: Option<Asked>,
@@ -242,7 +246,7 @@ pub struct LeaseEnd {
     pub lease_id: String,
     /// The request that it was granted to.
     pub request_id: String,
-    /// `released`, `expired`, `owner_ended`, `stopped`, `swept` or `abandoned`.
+    /// `RELEASED`, `EXPIRED`, `OWNER_ENDED`, `STOPPED`, `SWEPT` or `ABANDONED`.
     pub end: String,
     /// The project of its job.
     pub project_id: String,

@@ -21,9 +21,10 @@ use super::{
     Azure,
     fault::{self, Failure},
     retry,
-    wire::Wire,
+    wire::{Ids, Wire},
 };
 use crate::{
+    audit::{Intended, Trace},
     error::{Error, Service},
     secret::SecretValue,
     vault::{Fetched, Grant},
@@ -35,9 +36,12 @@ impl Azure {
         &self,
         grant: &Grant,
         token: &AccessToken,
+        intended: &Intended,
         deadline: Instant,
     ) -> Result<Fetched, Error> {
-        let reading = retry::until(deadline, Service::KeyVault, || self.read_once(grant, token));
+        let reading = retry::until(deadline, Service::KeyVault, || {
+            self.read_once(grant, token, intended)
+        });
         let fetched = reading.await?;
         match fetched.warnings.first() {
             Some(problem) if grant.granted.refuse_expired => Err(Error::SecretExpired {
@@ -49,9 +53,16 @@ impl Azure {
         }
     }
 
-    async fn read_once(&self, grant: &Grant, token: &AccessToken) -> Result<Fetched, Failure> {
+    async fn read_once(
+        &self,
+        grant: &Grant,
+        token: &AccessToken,
+        intended: &Intended,
+    ) -> Result<Fetched, Failure> {
         let wire = Wire::new(&self.http);
-        self.get(grant, token, &wire).await.map_err(|error| {
+        let fetched = self.get(grant, token, &wire).await;
+        record(intended, grant, &wire, fetched.as_ref().ok());
+        fetched.map_err(|error| {
             // Its text can quote the answer, and with it a value.
             tracing::debug!(kind = %error.kind(), "no secret");
             fault::of_read(grant, wire.fault())
@@ -85,6 +96,20 @@ impl Azure {
             .await?;
         fetched(secret.into_model()?)
     }
+}
+
+/// Puts the ids of a read on record, by which it is found in Key Vault's own log, and what was read.
+fn record(intended: &Intended, grant: &Grant, wire: &Wire, fetched: Option<&Fetched>) {
+    let Ids { service, client } = wire.ids();
+    let trace = Trace {
+        version_read: fetched.map(|fetched| fetched.version.clone()),
+        key_vault_request_id: service,
+        client_request_id: client,
+        warnings: fetched.map_or(Vec::new(), |fetched| fetched.warnings.clone()),
+    };
+    let (vault, granted) = (grant.granted.vault.as_str(), &grant.granted);
+    let version = granted.version.as_ref().map(ToString::to_string);
+    intended.read(vault, granted.name.as_str(), version.as_deref(), &trace);
 }
 
 /// Takes the value, the version and what is to be warned of out of Key Vault's answer.

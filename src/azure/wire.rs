@@ -13,9 +13,15 @@ use std::{
 use azure_core::{
     Error, Result,
     error::ErrorKind,
-    http::{AsyncRawResponse, HttpClient, Request, headers::Headers},
+    http::{
+        AsyncRawResponse, HttpClient, Request,
+        headers::{CLIENT_REQUEST_ID, HeaderName, Headers},
+    },
 };
 use futures_util::StreamExt as _;
+
+/// A service's own id of a request.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-ms-request-id");
 
 /// The largest real answer is a secret of 25 KB whose every byte is escaped in JSON.
 const LARGEST_BODY: usize = 256 * 1024;
@@ -51,6 +57,16 @@ impl fmt::Debug for Answer {
 pub(super) struct Wire {
     http: reqwest::Client,
     fault: Mutex<Option<Fault>>,
+    ids: Mutex<Ids>,
+}
+
+/// What the last request is called on either side.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Ids {
+    /// By the service.
+    pub(super) service: Option<String>,
+    /// By us.
+    pub(super) client: Option<String>,
 }
 
 impl Wire {
@@ -58,6 +74,7 @@ impl Wire {
         Arc::new(Self {
             http: http.clone(),
             fault: Mutex::default(),
+            ids: Mutex::default(),
         })
     }
 
@@ -67,6 +84,26 @@ impl Wire {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
+    }
+
+    /// What the last request is called.
+    pub(super) fn ids(&self) -> Ids {
+        self.ids
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn name(&self, request: &Headers, answer: Option<&Headers>) {
+        let id = |headers: &Headers, name| {
+            let id = headers.get_optional_str(&name)?;
+            id_shaped(id).then(|| id.to_owned())
+        };
+        let ids = Ids {
+            service: answer.and_then(|answer| id(answer, REQUEST_ID)),
+            client: id(request, CLIENT_REQUEST_ID),
+        };
+        *self.ids.lock().unwrap_or_else(PoisonError::into_inner) = ids;
     }
 
     fn note(&self, fault: Option<Fault>) {
@@ -106,10 +143,21 @@ impl fmt::Debug for Wire {
 #[async_trait::async_trait]
 impl HttpClient for Wire {
     async fn execute_request(&self, request: &Request) -> Result<AsyncRawResponse> {
+        self.name(request.headers(), None);
         let answer = self.http.execute_request(request).await;
+        if let Ok(answer) = &answer {
+            self.name(request.headers(), Some(answer.headers()));
+        }
         self.read(answer.inspect_err(|error| self.note(Some(silent(error))))?)
             .await
     }
+}
+
+/// Ids are GUIDs; whatever else an answer holds is not for the record.
+fn id_shaped(id: &str) -> bool {
+    const LONGEST: usize = 64;
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    id.len() <= LONGEST && id.bytes().all(plain)
 }
 
 /// Everything in the chain of an error, for the operator: the useful part is at its end.

@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{
-    Config, Delivery, Files, Limits, Listen, Log, LogFormat, issuer,
+    Config, Delivery, Files, Limits, Listen, Log, LogFormat, audit, issuer,
     raw::Table,
     rule::{self, Rules},
     value::{Count, DeliveryChoice, Host, HttpUrl, HttpsUrl, Octal},
@@ -25,6 +25,8 @@ pub(super) fn config(mut root: Table<'_>) -> Option<Config> {
     let azure = azure(root.table("azure"));
     let issuers = issuer::read(&mut root);
     let rules = rule::read(&mut root, &issuers);
+    let audit = audit::read(root.table("audit"));
+    let admin = root.table("admin").optional("listen");
     let limits = limits(root.table("limits"));
     let log = log(root.table("log"));
     let (azure, defaults) = azure?;
@@ -36,6 +38,8 @@ pub(super) fn config(mut root: Table<'_>) -> Option<Config> {
         defaults,
         issuers,
         rules,
+        audit: audit?,
+        admin,
         limits,
         log,
     })

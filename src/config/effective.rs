@@ -1,92 +1,139 @@
-//! The configuration as it is in effect, defaults included, in the log at start. It holds no secret.
+//! The configuration as it is in effect, defaults included, under the names of its keys: for the
+//! log and the audit trail, at start. It holds no secret.
 
+use std::time::Duration;
+
+use serde_json::{Value, json};
 use url::Url;
 
-use super::{Config, Files, Limits, issuer::KeySource};
+use super::{Config, Delivery, Files, Limits, Listen, audit::Audit, issuer, issuer::KeySource};
 use crate::{azure, policy::Defaults, vault::Origin};
 
 impl Config {
+    /// Every table but the rules, which the policy's text has.
+    #[must_use]
+    pub fn effective(&self) -> Value {
+        let listeners: Vec<Value> = self.listeners.iter().map(listen).collect();
+        let issuers: Vec<Value> = self.issuers.iter().map(issuer).collect();
+        json!({
+            "listen": listeners,
+            "files": files(&self.files),
+            "azure": azure(&self.azure, &self.defaults),
+            "issuer": issuers,
+            "policy": {
+                "mode": self.rules.mode.to_string(),
+                "refuse_expired": self.rules.refuse_expired,
+            },
+            "audit": audit(&self.audit),
+            "admin": { "listen": self.admin },
+            "limits": limits(&self.limits),
+            "log": { "format": self.log.format.to_string(), "level": self.log.level },
+        })
+    }
+
     /// Writes a line for each table.
     pub fn log_effective(&self) {
-        for listen in &self.listeners {
-            tracing::info!(
-                socket = %listen.socket.display(),
-                socket_mode = format!("{:04o}", listen.mode),
-                socket_group = listen.group,
-                allowed_uids = listed(&listen.allowed_uids),
-                delivery = %listen.delivery,
-                reflection = listen.reflection,
-                "configured: listen"
-            );
-        }
-        self.files.log();
-        log_azure(&self.azure, &self.defaults);
-        for issuer in &self.issuers {
-            let (keys, place) = match &issuer.keys {
-                KeySource::Discovery(url) => ("discovery", url.to_string()),
-                KeySource::Url(url) => ("jwks_url", url.to_string()),
-                KeySource::File(path) => ("jwks_file", path.display().to_string()),
+        let Value::Object(tables) = self.effective() else {
+            return;
+        };
+        for (table, settings) in tables {
+            let each = match settings {
+                Value::Array(each) => each,
+                one => vec![one],
             };
-            tracing::info!(
-                url = issuer.url,
-                audiences = issuer.audiences.join(", "),
-                keys,
-                place,
-                "configured: issuer"
-            );
+            for settings in each {
+                tracing::info!(table, %settings, "configured");
+            }
         }
-        let (rules, mode) = (self.rules.rules.len(), self.rules.mode);
-        tracing::info!(rules, %mode, refuse_expired = self.rules.refuse_expired, "configured: policy");
-        self.limits.log();
     }
 }
 
-impl Files {
-    fn log(&self) {
-        tracing::info!(
-            directory = %self.directory.display(),
-            require_memory_backed = self.require_memory_backed,
-            file_mode = format!("{:04o}", self.mode),
-            max_ttl = %humantime::format_duration(self.max_ttl),
-            owner_grace = %humantime::format_duration(self.owner_grace),
-            "configured: files"
-        );
-    }
+fn listen(listen: &Listen) -> Value {
+    let (delivery, inline_disk) = match listen.delivery {
+        Delivery::Files => ("files", None),
+        Delivery::Inline { disk_allowed } => ("inline", Some(disk_allowed)),
+    };
+    json!({
+        "socket": listen.socket,
+        "socket_mode": mode(listen.mode),
+        "socket_group": listen.group,
+        "allowed_uids": listen.allowed_uids,
+        "delivery": delivery,
+        "inline_disk": inline_disk,
+        "reflection": listen.reflection,
+    })
 }
 
-impl Limits {
-    fn log(&self) {
-        tracing::info!(
-            secrets = self.secrets,
-            request_bytes = self.request_bytes,
-            request_timeout = %humantime::format_duration(self.request_timeout),
-            stop_timeout = %humantime::format_duration(self.stop_timeout),
-            "configured: limits"
-        );
-    }
+fn files(files: &Files) -> Value {
+    json!({
+        "directory": files.directory,
+        "require_memory_backed": files.require_memory_backed,
+        "file_mode": mode(files.mode),
+        "max_ttl": duration(files.max_ttl),
+        "owner_grace": duration(files.owner_grace),
+    })
 }
 
-fn log_azure(settings: &azure::Settings, defaults: &Defaults) {
+fn azure(settings: &azure::Settings, defaults: &Defaults) -> Value {
     let azure::Settings { cloud, ca, proxy } = settings;
-    let Defaults {
-        vault,
-        tenant_id,
-        client_id,
-    } = defaults;
-    tracing::info!(
-        authority_host = %cloud.authority_host,
-        vault_suffixes = cloud.vault_suffixes.join(", "),
-        vault_hosts = cloud.vault_hosts.join(", "),
-        ca_file = ca.as_ref().map(|ca| ca.path.display().to_string()),
-        proxy_host = proxy.as_ref().and_then(Url::host_str),
-        tenant_id,
-        client_id,
-        vault_url = vault.as_ref().map(Origin::as_str),
-        "configured: azure"
-    );
+    json!({
+        "authority_host": cloud.authority_host.as_str(),
+        "vault_suffixes": cloud.vault_suffixes,
+        "vault_hosts": cloud.vault_hosts,
+        "ca_file": ca.as_ref().map(|ca| &ca.path),
+        // Its URL may hold a password.
+        "proxy_host": proxy.as_ref().and_then(Url::host_str),
+        "tenant_id": defaults.tenant_id,
+        "client_id": defaults.client_id,
+        "vault_url": defaults.vault.as_ref().map(Origin::as_str),
+    })
 }
 
-fn listed(uids: &[u32]) -> String {
-    let uids: Vec<String> = uids.iter().map(ToString::to_string).collect();
-    uids.join(", ")
+fn issuer(issuer: &issuer::Issuer) -> Value {
+    let (key, place) = match &issuer.keys {
+        KeySource::Discovery(url) => ("discovery", json!(url.as_str())),
+        KeySource::Url(url) => ("jwks_url", json!(url.as_str())),
+        KeySource::File(path) => ("jwks_file", json!(path)),
+    };
+    json!({
+        "url": issuer.url,
+        "audiences": issuer.audiences,
+        "ca_file": issuer.ca_file,
+        (key): place,
+    })
+}
+
+fn audit(audit: &Audit) -> Value {
+    let file = audit.file.as_ref();
+    json!({
+        "path": file.map(|file| &file.path),
+        "rotate_size": file.map(|file| file.rotate_size),
+        "keep": file.and_then(|file| file.keep),
+        "keep_for": file.and_then(|file| file.keep_for).map(duration),
+        "syslog": audit.syslog.as_ref().map(|syslog| syslog.server.to_string()),
+        "syslog_ca_file": audit.syslog.as_ref().and_then(|syslog| syslog.ca.as_ref()).map(|ca| &ca.path),
+        "stdout": audit.stdout,
+        "durable": audit.durable.to_string(),
+        "signing_key": audit.signing_key,
+        "checkpoint_interval": duration(audit.checkpoint_interval),
+        "timeout": duration(audit.timeout),
+        "user": audit.user.to_string(),
+    })
+}
+
+fn limits(limits: &Limits) -> Value {
+    json!({
+        "secrets": limits.secrets,
+        "request_bytes": limits.request_bytes,
+        "request_timeout": duration(limits.request_timeout),
+        "stop_timeout": duration(limits.stop_timeout),
+    })
+}
+
+fn mode(mode: u32) -> String {
+    format!("{mode:04o}")
+}
+
+fn duration(duration: Duration) -> String {
+    humantime::format_duration(duration).to_string()
 }

@@ -47,6 +47,7 @@ fn the_readmes_table_has_every_key() {
         "[files]",
         "[azure]",
         "[policy]",
+        "[audit]",
         "[limits]",
         "[log]",
     ] {

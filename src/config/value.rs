@@ -1,5 +1,7 @@
 //! What can stand on the right of an equals sign, beyond TOML's own types.
 
+use std::net::SocketAddr;
+
 use toml::de::DeValue;
 use url::Url;
 
@@ -8,6 +10,14 @@ use crate::{
     azure::{ClientId, TenantId},
     vault::Origin,
 };
+
+impl Value for SocketAddr {
+    fn read(value: &DeValue<'_>) -> Result<Self, String> {
+        let text = String::read(value)?;
+        let parsed = text.parse();
+        parsed.map_err(|_| format!("{text:?} is no address such as \"127.0.0.1:9187\""))
+    }
+}
 
 /// A mode, written as a string of octal digits.
 pub(super) struct Octal(pub(super) u32);

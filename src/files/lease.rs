@@ -246,6 +246,12 @@ impl Leases {
         }
     }
 
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.held().len()
+    }
+
     /// Deletes all files, because the daemon stops.
     pub fn end_all(&self) {
         let held = std::mem::take(&mut *self.held());

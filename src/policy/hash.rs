@@ -1,5 +1,6 @@
-//! A name for what a policy says: the SHA-256 of its rules, and of what they default to, in one form. Records carry it, so that
-//! it can be shown later which rules a secret was granted under.
+//! A name for what a policy says: the SHA-256 of its rules, and of what they default to, in one
+//! form. Records carry it and the audit trail keeps the text under it, so that it can be shown later
+//! which rules a secret was granted under.
 
 use std::fmt::Write as _;
 
@@ -9,8 +10,7 @@ use super::Defaults;
 use crate::config::rule::{Rule, Rules};
 
 /// The hash in hexadecimal.
-pub(super) fn of(rules: &Rules, defaults: &Defaults) -> String {
-    let text = canonical(rules, defaults);
+pub(super) fn of(text: &str) -> String {
     let digest = digest::digest(&digest::SHA256, text.as_bytes());
     digest.as_ref().iter().fold(String::new(), |mut hex, byte| {
         // Writing to a string cannot fail.
@@ -20,7 +20,7 @@ pub(super) fn of(rules: &Rules, defaults: &Defaults) -> String {
 }
 
 /// One line a fact, texts with their length before them so that no two policies look alike.
-fn canonical(rules: &Rules, defaults: &Defaults) -> String {
+pub(super) fn canonical(rules: &Rules, defaults: &Defaults) -> String {
     let mut text = String::from("runner-secrets policy 1\n");
     line(&mut text, "mode", [&rules.mode.to_string()]);
     flag(&mut text, "refuse_expired", rules.refuse_expired);

@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use crate::{
     config::Delivery,
+    files::lease::Granted,
     name::VariableName,
     policy::Asked,
     secret::{IdToken, SecretValue},
@@ -50,11 +51,11 @@ pub struct Provided {
     pub variables: BTreeMap<VariableName, Variable>,
 }
 
-/// A lease, as its job sees it.
+/// A lease that its job does not know yet.
 #[derive(Debug)]
 pub struct Lease {
-    /// What to release it by.
-    pub id: String,
+    /// What ends it, files and all, unless the front keeps it.
+    pub granted: Granted,
     /// When it ends at the latest.
     pub until: SystemTime,
 }

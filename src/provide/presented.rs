@@ -36,8 +36,9 @@ impl Presented {
     // A busy host has some thousand jobs in the longest life of a token; an entry has 100 bytes.
     const MOST: usize = 100_000;
 
-    /// Takes note that `uid` presented a verified token. Another user's is refused.
-    pub(super) fn by(&self, uid: u32, claims: &Claims, now: SystemTime) -> Result<(), Error> {
+    /// Takes note that `uid` presented a verified token, and gives how often that was. Another
+    /// user's is refused.
+    pub(super) fn by(&self, uid: u32, claims: &Claims, now: SystemTime) -> Result<u64, Error> {
         let mut tokens = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let identity = identity(claims);
         if tokens.len() >= Self::MOST && !tokens.contains_key(&identity) {
@@ -64,7 +65,7 @@ impl Presented {
                 "a token is used again"
             );
         }
-        Ok(())
+        Ok(first.times)
     }
 
     /// Takes note that a token, presented before, asks for an explanation; not too often.

@@ -7,15 +7,10 @@ use tokio::time::Instant;
 use tonic::{Request, Status, metadata::MetadataMap, transport::server::UdsConnectInfo};
 
 use super::encode;
-use crate::error::Error;
-
-/// Who calls, as the kernel says (`SO_PEERCRED`).
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Caller {
-    pub(super) uid: u32,
-    pub(super) gid: u32,
-    pub(super) pid: Option<i32>,
-}
+use crate::{
+    audit::{Audit, event::Caller},
+    error::Error,
+};
 
 /// A request that may be read.
 #[derive(Clone, Debug)]
@@ -28,6 +23,7 @@ pub(super) struct Arrival {
 /// Who may call, and how long a request may take.
 #[derive(Clone, Debug)]
 pub(crate) struct Door {
+    pub(crate) audit: Audit,
     /// Empty: whoever the socket's mode admits.
     pub(crate) allowed_uids: Arc<[u32]>,
     /// The longest, whatever the caller allows.
@@ -38,26 +34,15 @@ impl Door {
     /// Attaches an [`Arrival`] to a request, or turns it away.
     pub(crate) fn admit(&self, mut request: Request<()>) -> Result<Request<()>, Status> {
         let request_id = request_id()?;
-        let refused = |problem| encode::status(&request_id, &Error::CallerDenied { problem });
         let peer = request.extensions().get::<UdsConnectInfo>();
         let peer = peer.and_then(|peer| peer.peer_cred.as_ref());
-        let peer = peer.ok_or_else(|| refused("the calling process cannot be told"))?;
-        let caller = Caller {
+        let caller = peer.map(|peer| Caller {
             uid: peer.uid(),
             gid: peer.gid(),
             pid: peer.pid(),
-        };
-        if !self.allowed_uids.is_empty() && !self.allowed_uids.contains(&caller.uid) {
-            let Caller { uid, gid, pid } = caller;
-            tracing::warn!(
-                request_id,
-                uid,
-                gid,
-                pid,
-                "refused: not one of allowed_uids"
-            );
-            return Err(refused("this user of the host may not use the daemon"));
-        }
+        });
+        let caller = self.may_call(&request_id, caller);
+        let caller = caller.map_err(|error| encode::status(&request_id, &error))?;
         let longest = self.request_timeout;
         let allowed = timeout(request.metadata()).map_or(longest, |asked| longest.min(asked));
         request.extensions_mut().insert(Arrival {
@@ -66,6 +51,25 @@ impl Door {
             deadline: Instant::now() + allowed,
         });
         Ok(request)
+    }
+
+    /// Who calls, if they may; otherwise that goes on record here, where the request ends.
+    fn may_call(&self, request_id: &str, caller: Option<Caller>) -> Result<Caller, Error> {
+        let denied = |problem| Err(Error::CallerDenied { problem });
+        let Some(caller) = caller else {
+            return denied("the calling process cannot be told");
+        };
+        if self.allowed_uids.is_empty() || self.allowed_uids.contains(&caller.uid) {
+            return Ok(caller);
+        }
+        let refused = denied("this user of the host may not use the daemon");
+        let span = span("connect", request_id, caller);
+        span.in_scope(|| {
+            self.audit
+                .record("connect", request_id, caller)
+                .close(&refused);
+        });
+        refused
     }
 }
 
@@ -79,9 +83,13 @@ impl Arrival {
 
     /// The span that all lines on this request are in.
     pub(super) fn span(&self, call: &'static str) -> tracing::Span {
-        let Caller { uid, gid, pid } = self.caller;
-        tracing::info_span!("request", call, request_id = self.request_id, uid, gid, pid)
+        span(call, &self.request_id, self.caller)
     }
+}
+
+fn span(call: &'static str, request_id: &str, caller: Caller) -> tracing::Span {
+    let Caller { uid, gid, pid } = caller;
+    tracing::info_span!("request", call, request_id, uid, gid, pid)
 }
 
 fn request_id() -> Result<String, Status> {

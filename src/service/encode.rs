@@ -44,6 +44,7 @@ pub(super) fn status(request_id: &str, error: &Error) -> Status {
     Status::with_error_details_and_metadata(code, error.to_string(), details, headers)
 }
 
+/// The answer, which nothing can keep from leaving now: the lease is the job's.
 pub(super) fn response(provided: Provided, delivery: Delivery) -> ResolveResponse {
     let (lease_id, expire_time) = provided.lease.map_or((String::new(), None), |lease| {
         let since = lease.until.duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -51,7 +52,7 @@ pub(super) fn response(provided: Provided, delivery: Delivery) -> ResolveRespons
             seconds: i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
             nanos: 0,
         };
-        (lease.id, Some(expire_time))
+        (lease.granted.keep(), Some(expire_time))
     });
     let variables = provided.variables.into_iter();
     ResolveResponse {

@@ -199,14 +199,21 @@ async fn the_log_shows_the_configuration_in_effect_in_the_form_that_is_configure
         .lines()
         .map(|line| serde_json::from_str(line).unwrap())
         .collect();
-    let said = |message: &str| {
-        let line = lines.iter().find(|line| line["message"] == message);
-        line.unwrap_or_else(|| panic!("{message}: {log}"))
+    let said = |message: &str, table: Option<&str>| {
+        let says = |line: &&serde_json::Value| {
+            line["message"] == message && table.is_none_or(|table| line["table"] == table)
+        };
+        let line = lines.iter().find(says);
+        line.unwrap_or_else(|| panic!("{message} {table:?}: {log}"))
+    };
+    let configured = |table: &str| -> serde_json::Value {
+        let settings = &said("configured", Some(table))["settings"];
+        serde_json::from_str(settings.as_str().unwrap()).unwrap()
     };
     let socket = place.socket().display().to_string();
-    assert_eq!(said("configured: listen")["socket"], socket);
-    assert_eq!(said("configured: files")["file_mode"], "0400");
-    assert_eq!(said("configured: limits")["secrets"], 100);
-    assert_eq!(said("configured: azure")["proxy_host"], "proxy.example");
-    assert_eq!(said("listening")["socket"], socket);
+    assert_eq!(configured("listen")["socket"], socket);
+    assert_eq!(configured("files")["file_mode"], "0400");
+    assert_eq!(configured("limits")["secrets"], 100);
+    assert_eq!(configured("azure")["proxy_host"], "proxy.example");
+    assert_eq!(said("listening", None)["socket"], socket);
 }

@@ -12,6 +12,7 @@ use std::{
 };
 
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
 use tempfile::TempDir;
 use tokio::{process::Child, sync::watch, time::timeout};
 
@@ -45,6 +46,7 @@ impl Place {
             in_memory,
         };
         fs::create_dir(place.leases()).unwrap();
+        fs::create_dir(place.path("audit")).unwrap();
         place
     }
 
@@ -59,6 +61,33 @@ impl Place {
     /// `files.directory`
     pub(crate) fn leases(&self) -> PathBuf {
         self.path("leases")
+    }
+
+    /// `audit.path`
+    pub(crate) fn trail(&self) -> PathBuf {
+        self.path("audit/audit.jsonl")
+    }
+
+    /// The records in the trail's current file.
+    pub(crate) fn records(&self) -> Vec<Value> {
+        let text = fs::read_to_string(self.trail()).unwrap();
+        // What is being written has no line end yet.
+        let whole = text.rfind('\n').map_or(0, |end| end + 1);
+        let lines = text[..whole].lines();
+        lines
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    }
+
+    /// Waits for a record.
+    pub(crate) async fn recorded(&self, what: &str, is: impl Fn(&Value) -> bool) -> Value {
+        let mut found = None;
+        until(what, || {
+            found = self.records().into_iter().find(|record| is(record));
+            found.is_some()
+        })
+        .await;
+        found.unwrap()
     }
 
     /// Everything in `files.directory`.
@@ -114,6 +143,7 @@ impl Config {
     pub(crate) fn of(place: &Place) -> Self {
         Self::default()
             .text("listen.socket", &place.socket().display().to_string())
+            .text("audit.path", &place.trail().display().to_string())
             .text("files.directory", &place.leases().display().to_string())
             .set("files.require_memory_backed", place.in_memory)
             .text("issuer.url", NOBODY)

@@ -24,15 +24,12 @@ use tonic::Request;
 
 use crate::{
     call::{Ask, Caller, Refusal, ask},
-    daemon::{AUDIENCE, NOBODY},
+    daemon::{AUDIENCE, NOBODY, names},
     job::{Job, entry, stderr},
     stage::{Stage, VAULT},
 };
 
 const CANARY: &str = "Canary4711ValueOfTheSecret";
-
-/// What no request can end with yet, because nothing refuses for it yet.
-const NOT_YET: [Reason; 1] = [Reason::AuditFailed];
 
 /// What nothing from outside brings about.
 const NEVER: [Reason; 1] = [Reason::Bug];
@@ -185,6 +182,20 @@ const SCENARIOS: &[Scenario] = &[
                 last = Some(caller.send(request).await.unwrap_err());
             }
             last.unwrap()
+        })
+    }),
+    (Reason::AuditFailed, |stage, caller| {
+        Box::pin(async {
+            let (trail, token) = (stage.place.trail(), stage.token());
+            let aside = trail.with_extension("aside");
+            fs::rename(&trail, &aside).unwrap();
+            fs::create_dir(&trail).unwrap();
+            let refusal = caller.refused(wanted(&token)).await;
+            fs::remove_dir(&trail).unwrap();
+            fs::rename(&aside, &trail).unwrap();
+            let again = |record: &Value| record["event"] == "recovered";
+            stage.place.recorded("recovery", again).await;
+            refusal
         })
     }),
     (Reason::FilesFailed, |stage, caller| {
@@ -368,16 +379,38 @@ async fn no_canary_is_seen_through_any_reason() {
     assert!(log.contains("TRACE"), "the log is not loud");
     assert!(log.contains("h2"), "the libraries are not heard");
     outputs.push(("the daemon's log".to_owned(), log.into_bytes()));
+    let on_record = on_record(&stage);
+    for reason in ["DELIVERED", "ABANDONED"]
+        .into_iter()
+        .chain(SCENARIOS.iter().map(|(reason, _)| reason.name()))
+    {
+        let said = format!(r#""reason":"{reason}""#);
+        assert!(on_record.contains(&said), "{reason}");
+    }
+    outputs.push(("the audit trail".to_owned(), on_record.into_bytes()));
     for (place, output) in &outputs {
         canaries.assert_absent(place, output);
     }
+}
+
+/// All of the audit trail, and of what lies beside it.
+fn on_record(stage: &Stage) -> String {
+    let mut all = String::new();
+    for directory in ["audit", "audit/policies"] {
+        for name in names(&stage.place.path(directory)) {
+            // The other directory is no file.
+            let read = fs::read_to_string(stage.place.path(directory).join(name));
+            all.extend(read);
+        }
+    }
+    all
 }
 
 /// A reason without a scenario would not be looked at.
 #[test]
 fn every_reason_that_a_request_can_end_with_has_a_scenario() {
     let mut known: Vec<Reason> = SCENARIOS.iter().map(|(reason, _)| *reason).collect();
-    known.extend(NOT_YET.into_iter().chain(NEVER));
+    known.extend(NEVER);
     known.sort();
     let on_the_wire = TABLE.iter().filter(|row| row.code.is_some());
     let all: Vec<Reason> = on_the_wire.map(|row| row.reason).collect();

@@ -33,6 +33,7 @@ mod signer;
 mod stage;
 mod trap;
 
+mod audit;
 mod bytes;
 mod callers;
 mod client;
@@ -46,6 +47,7 @@ mod files;
 mod input;
 mod keys;
 mod leaks;
+mod monitoring;
 mod reload;
 mod rules;
 mod sockets;

@@ -1,0 +1,108 @@
+//! Syslog, RFC 5424: a record is a message, byte for byte, with its number and hash beside it.
+//! Over TCP and TLS with octet counting (RFC 6587, RFC 5425), to this host's own socket in
+//! datagrams.
+//!
+//! There is no acknowledgement in syslog. What can be said of a message over TCP is that the
+//! system took it, and that the server had not closed the connection before or after.
+
+mod connection;
+
+use std::{
+    io::{self, Write as _},
+    time::{Duration, SystemTime},
+};
+
+use self::connection::{Connection, Way};
+use crate::{
+    audit::{chain::Head, log::Draft},
+    config::{self, audit::Server},
+};
+
+/// Facility 13, log audit; severity 6, informational: RFC 5424, 6.2.1.
+const PRIORITY: u8 = 13 * 8 + 6;
+
+/// Names in structured data are registered or have an enterprise's number; 32473 is the one that
+/// is reserved for those who have none, RFC 5612.
+const ELEMENT: &str = "runner-secrets@32473";
+
+/// A syslog server, connected to when there is something to send.
+#[derive(Debug)]
+pub(crate) struct Syslog {
+    server: Server,
+    way: Way,
+    connection: Option<Connection>,
+    /// What is the same in all messages, from the host's name on.
+    sender: String,
+}
+
+impl Syslog {
+    /// Connects to nothing yet.
+    pub(crate) fn new(settings: &config::audit::Syslog, timeout: Duration) -> io::Result<Self> {
+        let host = rustix::system::uname();
+        let host = host.nodename().to_str().ok().filter(|name| is_plain(name));
+        let process = std::process::id();
+        Ok(Self {
+            server: settings.server.clone(),
+            way: Way::new(settings, timeout)?,
+            connection: None,
+            sender: format!("{} runner-secretsd {process} audit", host.unwrap_or("-")),
+        })
+    }
+
+    pub(crate) fn server(&self) -> &Server {
+        &self.server
+    }
+
+    /// Sends all lines, over a new connection where there is none. After an error some of them may
+    /// have arrived.
+    pub(crate) fn send(&mut self, draft: &Draft) -> io::Result<()> {
+        let mut kept = self.connection.take();
+        let mut connection = match kept.take_if(Connection::is_open) {
+            Some(open) => open,
+            None => self.way.connect()?,
+        };
+        match &mut connection {
+            Connection::Local(socket) => {
+                for message in self.messages(draft) {
+                    connection::send_datagram(socket, &message)?;
+                }
+            }
+            Connection::Stream(stream) => {
+                let mut bytes = Vec::with_capacity(draft.bytes.len() * 2);
+                for message in self.messages(draft) {
+                    write!(bytes, "{} ", message.len())?;
+                    bytes.extend_from_slice(&message);
+                }
+                stream.write_all(&bytes)?;
+                stream.flush()?;
+            }
+        }
+        if !connection.is_open() {
+            return Err(io::Error::other("the server closed the connection"));
+        }
+        self.connection = Some(connection);
+        Ok(())
+    }
+
+    fn messages<'a>(&'a self, draft: &'a Draft) -> impl Iterator<Item = Vec<u8>> + 'a {
+        draft
+            .lines
+            .iter()
+            .filter_map(|line| Some(self.message(line.head, line.time, draft.text(line)?)))
+    }
+
+    /// `<110>1 TIME HOST APP PROCID MSGID [ID seq="7" hash="…"] {…}`
+    fn message(&self, head: Head, time: SystemTime, record: &[u8]) -> Vec<u8> {
+        let Head { seq, hash } = head;
+        let time = humantime::format_rfc3339_micros(time);
+        let sender = &self.sender;
+        let begin =
+            format!("<{PRIORITY}>1 {time} {sender} [{ELEMENT} seq=\"{seq}\" hash=\"{hash}\"] ");
+        [begin.as_bytes(), record].concat()
+    }
+}
+
+/// PRINTUSASCII without spaces, at most 255 of them.
+fn is_plain(name: &str) -> bool {
+    (1..=255).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic())
+}
