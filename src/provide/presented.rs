@@ -19,7 +19,7 @@ pub struct Presented(Mutex<HashMap<[u8; digest::SHA256_OUTPUT_LEN], First>>);
 
 #[derive(Debug)]
 struct First {
-    uid: u32,
+    uid: Option<u32>,
     until: SystemTime,
     times: u64,
     explained: Explained,
@@ -37,8 +37,13 @@ impl Presented {
     const MOST: usize = 100_000;
 
     /// Takes note that `uid` presented a verified token, and gives how often that was. Another
-    /// user's is refused.
-    pub(super) fn by(&self, uid: u32, claims: &Claims, now: SystemTime) -> Result<u64, Error> {
+    /// user's is refused. One that came from GitLab itself, without a user, is nobody's yet.
+    pub(super) fn by(
+        &self,
+        uid: Option<u32>,
+        claims: &Claims,
+        now: SystemTime,
+    ) -> Result<u64, Error> {
         let mut tokens = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let identity = identity(claims);
         if tokens.len() >= Self::MOST && !tokens.contains_key(&identity) {
@@ -53,7 +58,8 @@ impl Presented {
                 times: 0,
             },
         });
-        if first.uid != uid {
+        first.uid = first.uid.or(uid);
+        if uid.is_some() && first.uid != uid {
             let problem = "another user of this host presented the same ID token before";
             return Err(Error::CallerDenied { problem });
         }
@@ -148,10 +154,19 @@ mod tests {
     #[test]
     fn a_token_is_of_the_user_who_presents_it_first() {
         let presented = Presented::default();
-        assert!(presented.by(1, &claims("a", 10), at(1)).is_ok());
-        assert!(presented.by(1, &claims("a", 10), at(2)).is_ok());
-        assert!(presented.by(2, &claims("a", 10), at(2)).is_err());
-        assert!(presented.by(2, &claims("b", 10), at(2)).is_ok());
+        assert!(presented.by(Some(1), &claims("a", 10), at(1)).is_ok());
+        assert!(presented.by(Some(1), &claims("a", 10), at(2)).is_ok());
+        assert!(presented.by(Some(2), &claims("a", 10), at(2)).is_err());
+        assert!(presented.by(Some(2), &claims("b", 10), at(2)).is_ok());
+    }
+
+    #[test]
+    fn a_token_from_gitlab_itself_is_still_to_be_had() {
+        let presented = Presented::default();
+        assert!(presented.by(None, &claims("a", 10), at(1)).is_ok());
+        assert!(presented.by(Some(1), &claims("a", 10), at(2)).is_ok());
+        assert!(presented.by(None, &claims("a", 10), at(2)).is_ok());
+        assert!(presented.by(Some(2), &claims("a", 10), at(2)).is_err());
     }
 
     #[test]
@@ -160,18 +175,20 @@ mod tests {
         let most = u64::try_from(Presented::MOST).unwrap();
         for token in 0..most {
             presented
-                .by(1, &claims(&token.to_string(), 10 + token), at(1))
+                .by(Some(1), &claims(&token.to_string(), 10 + token), at(1))
                 .unwrap();
         }
-        presented.by(1, &claims("more", most * 2), at(1)).unwrap();
+        presented
+            .by(Some(1), &claims("more", most * 2), at(1))
+            .unwrap();
         let held = presented.0.lock().unwrap().len();
         assert!(held <= Presented::MOST / 2 + 1, "{held}");
         presented
-            .by(1, &claims("late", most * 3), at(most * 2))
+            .by(Some(1), &claims("late", most * 3), at(most * 2))
             .unwrap();
         assert!(
             presented
-                .by(2, &claims("late", most * 3), at(most * 2))
+                .by(Some(2), &claims("late", most * 3), at(most * 2))
                 .is_err()
         );
     }
@@ -181,8 +198,8 @@ mod tests {
         let presented = Presented::default();
         let start = Instant::now();
         let (one, other) = (claims("a", 10), claims("b", 10));
-        presented.by(1, &one, at(1)).unwrap();
-        presented.by(1, &other, at(1)).unwrap();
+        presented.by(Some(1), &one, at(1)).unwrap();
+        presented.by(Some(1), &other, at(1)).unwrap();
         for _ in 0..30 {
             assert!(presented.explains(&one, start).is_ok());
         }

@@ -1,23 +1,26 @@
 //! What is known of a request before its body is read: its id, who calls, how long there is. A
 //! caller that may not call is turned away here.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 use tonic::{Request, Status, metadata::MetadataMap, transport::server::UdsConnectInfo};
 
 use super::encode;
 use crate::{
-    audit::{Audit, event::Caller},
+    audit::{
+        Audit,
+        event::{Caller, Process},
+    },
     error::Error,
 };
 
 /// A request that may be read.
 #[derive(Clone, Debug)]
-pub(super) struct Arrival {
-    pub(super) request_id: String,
-    pub(super) caller: Caller,
-    pub(super) deadline: Instant,
+pub(crate) struct Arrival {
+    pub(crate) request_id: String,
+    pub(crate) caller: Caller,
+    pub(crate) deadline: Instant,
 }
 
 /// Who may call, and how long a request may take.
@@ -33,10 +36,10 @@ pub(crate) struct Door {
 impl Door {
     /// Attaches an [`Arrival`] to a request, or turns it away.
     pub(crate) fn admit(&self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        let request_id = request_id()?;
+        let request_id = request_id().map_err(|error| encode::status("", &error))?;
         let peer = request.extensions().get::<UdsConnectInfo>();
         let peer = peer.and_then(|peer| peer.peer_cred.as_ref());
-        let caller = peer.map(|peer| Caller {
+        let caller = peer.map(|peer| Process {
             uid: peer.uid(),
             gid: peer.gid(),
             pid: peer.pid(),
@@ -54,14 +57,15 @@ impl Door {
     }
 
     /// Who calls, if they may; otherwise that goes on record here, where the request ends.
-    fn may_call(&self, request_id: &str, caller: Option<Caller>) -> Result<Caller, Error> {
+    fn may_call(&self, request_id: &str, caller: Option<Process>) -> Result<Caller, Error> {
         let denied = |problem| Err(Error::CallerDenied { problem });
         let Some(caller) = caller else {
             return denied("the calling process cannot be told");
         };
         if self.allowed_uids.is_empty() || self.allowed_uids.contains(&caller.uid) {
-            return Ok(caller);
+            return Ok(Caller::Process(caller));
         }
+        let caller = Caller::Process(caller);
         let refused = denied("this user of the host may not use the daemon");
         let span = span("connect", request_id, caller);
         span.in_scope(|| {
@@ -74,6 +78,15 @@ impl Door {
 }
 
 impl Arrival {
+    /// A request that came now, over the network.
+    pub(crate) fn over_the_network(address: IpAddr, timeout: Duration) -> Result<Self, Error> {
+        Ok(Self {
+            request_id: request_id()?,
+            caller: Caller::Peer { address },
+            deadline: Instant::now() + timeout,
+        })
+    }
+
     /// What [`Door::admit`] attached.
     pub(super) fn of<T>(request: &Request<T>) -> Result<Self, Status> {
         let what = "a request that came past the door";
@@ -88,15 +101,19 @@ impl Arrival {
 }
 
 fn span(call: &'static str, request_id: &str, caller: Caller) -> tracing::Span {
-    let Caller { uid, gid, pid } = caller;
-    tracing::info_span!("request", call, request_id, uid, gid, pid)
+    match caller {
+        Caller::Process(Process { uid, gid, pid }) => {
+            tracing::info_span!("request", call, request_id, uid, gid, pid)
+        }
+        Caller::Peer { address } => tracing::info_span!("request", call, request_id, %address),
+    }
 }
 
-fn request_id() -> Result<String, Status> {
+/// A name for a request, which nobody can guess.
+fn request_id() -> Result<String, Error> {
     let mut random = [0; 16];
     let what = "the system gives no random numbers";
-    let filled = getrandom::fill(&mut random);
-    filled.map_err(|_| encode::status("", &Error::Bug { what }))?;
+    getrandom::fill(&mut random).map_err(|_| Error::Bug { what })?;
     Ok(format!("{:032x}", u128::from_ne_bytes(random)))
 }
 
