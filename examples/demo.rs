@@ -321,9 +321,13 @@ fn config(emulator: &Emulator, socket: &Path, leases: &Path, in_memory: bool) ->
     format!(
         "[[listen]]
 socket = '{}'
+allowed_uids = [{}]
 [files]
 directory = '{}'
+state_directory = '{}'
 require_memory_backed = {in_memory}
+[audit]
+path = '{}'
 [azure]
 ca_file = '{ca_file}'
 proxy_url = '{}'
@@ -338,7 +342,10 @@ vaults = ['{}']
 secrets = ['db-*', 'tls-cert', 'feature-flag']
 ",
         socket.display(),
+        rustix::process::geteuid(),
         leases.display(),
+        leases.with_file_name("state").display(),
+        leases.with_file_name("audit.jsonl").display(),
         ready.proxy_url,
         ready.issuer_url,
         ready.vault_url,

@@ -5,13 +5,19 @@
 
 pub mod chain;
 pub mod clock;
+#[cfg(test)]
+mod documented;
 pub mod event;
+pub mod export;
 pub mod key;
 pub mod log;
+pub mod query;
 mod record;
 mod refusals;
 pub mod sink;
+pub mod trail;
 pub mod user;
+pub mod verify;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

@@ -6,6 +6,7 @@
 mod cloud;
 mod entra;
 mod fault;
+mod gate;
 mod key_vault;
 mod retry;
 mod wire;
@@ -14,18 +15,21 @@ use std::{collections::HashMap, fmt, hash::Hash, path::PathBuf, sync::Arc};
 
 use azure_core::{
     cloud::{CloudConfiguration, CustomConfiguration},
-    credentials::AccessToken,
     http::{ClientOptions, RetryOptions, Transport, UserAgentOptions},
 };
-use futures_util::future::try_join_all;
+use futures_util::{TryStreamExt as _, stream::FuturesUnordered};
 use tokio::time::Instant;
 use url::Url;
 
 pub use self::cloud::{ClientId, Cloud, Foreign, TenantId, VaultUrl};
-use self::entra::{Purchase, Tokens};
+use self::{
+    entra::{Bought, Purchase, Tokens},
+    gate::Gates,
+};
 use crate::{
     audit::Intended,
-    error::Error,
+    error::{Error, Service},
+    limits::Rate,
     name::{SecretName, SecretVersion},
     vault::{Fetched, Grant, Vault},
 };
@@ -64,23 +68,46 @@ pub enum SetUpError {
     Tls(String),
 }
 
+/// How much of Azure's services is used.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Requests at a time to one vault, or to one tenant of Entra.
+    pub requests: usize,
+    /// Reads of one vault within any ten seconds.
+    pub reads: u32,
+}
+
 /// Microsoft Entra ID and Key Vault of one cloud.
 #[derive(Debug)]
 pub struct Azure {
     http: reqwest::Client,
     cloud: Arc<CloudConfiguration>,
     tokens: Tokens,
+    tenants: Gates,
+    vaults: Gates,
 }
 
 impl Azure {
     /// Sets up the one HTTP client of the process. Sends nothing.
-    pub fn new(settings: &Settings) -> Result<Self, SetUpError> {
+    pub fn new(settings: &Settings, bounds: Bounds) -> Result<Self, SetUpError> {
+        let Bounds { requests, reads } = bounds;
+        // For tenants no limit is documented.
+        let tenants = gate::Bounds {
+            requests,
+            rate: None,
+        };
+        let vaults = gate::Bounds {
+            requests,
+            rate: Some(reads_within_ten_seconds(reads)),
+        };
         let mut custom = CustomConfiguration::default();
         custom.authority_host = settings.cloud.authority_host.to_string();
         Ok(Self {
             http: http(settings)?,
             cloud: Arc::new(CloudConfiguration::from(custom)),
             tokens: Tokens::default(),
+            tenants: Gates::new(Service::Entra, tenants),
+            vaults: Gates::new(Service::KeyVault, vaults),
         })
     }
 
@@ -98,82 +125,92 @@ impl Azure {
     }
 }
 
-/// Access tokens, by what they were bought with and for.
+/// For each grant, in their order, the access token that it is read with.
 #[derive(Debug)]
-pub struct Access(HashMap<Purchase, AccessToken>);
+pub struct Access(Vec<Bought>);
 
 impl Vault for Azure {
     type Access = Access;
 
     async fn exchange(&self, grants: &[Grant], deadline: Instant) -> Result<Access, Error> {
-        let exchanged = once(grants, Purchase::of, |grant| self.buy(grant, deadline));
+        let purchases = Purchase::of_all(grants);
+        let exchanged = once(
+            &purchases,
+            grants.iter().zip(&purchases),
+            |(grant, purchase)| self.buy(grant, purchase, deadline),
+        );
         exchanged.await.map(Access)
     }
 
     async fn fetch(
         &self,
         grants: &[Grant],
-        Access(tokens): Access,
+        Access(access): Access,
         intended: &Intended,
         deadline: Instant,
     ) -> Result<Vec<Fetched>, Error> {
-        let secrets = once(grants, Read::of, |grant| {
-            let token = tokens.get(&Purchase::of(grant)).cloned();
-            async move {
-                let what = "a grant without an exchange";
-                let token = token.ok_or(Error::Bug { what })?;
-                self.read(grant, &token, intended, deadline).await
-            }
+        let reads: Vec<Read<'_>> = grants.iter().zip(&access).map(Read::of).collect();
+        once(&reads, grants.iter().zip(&access), |(grant, bought)| {
+            self.read(grant, bought, intended, deadline)
         })
-        .await?;
-        let what = "a grant without a read";
-        let take = |grant| {
-            secrets
-                .get(&Read::of(grant))
-                .cloned()
-                .ok_or(Error::Bug { what })
-        };
-        grants.iter().map(take).collect()
+        .await
     }
 }
 
-/// Does `work` once for all grants of the same key, everything at once, until the first error.
-async fn once<'a, Key, Done, Doing>(
-    grants: &'a [Grant],
-    key: impl Fn(&'a Grant) -> Key,
-    work: impl Fn(&'a Grant) -> Doing,
-) -> Result<HashMap<Key, Done>, Error>
+/// Does `work` with the first of all `items` whose keys are equal, everything at once, until the
+/// first error. Gives what was done for each item.
+async fn once<Key, Item, Done, Doing>(
+    keys: &[Key],
+    items: impl Iterator<Item = Item>,
+    work: impl Fn(Item) -> Doing,
+) -> Result<Vec<Done>, Error>
 where
     Key: Eq + Hash,
+    Done: Clone,
     Doing: Future<Output = Result<Done, Error>>,
 {
-    let mut distinct = HashMap::new();
-    for grant in grants {
-        distinct.entry(key(grant)).or_insert(grant);
+    let mut distinct = HashMap::with_capacity(keys.len());
+    let mut doing = FuturesUnordered::new();
+    for (key, item) in keys.iter().zip(items) {
+        distinct.entry(key).or_insert_with(|| {
+            let work = work(item);
+            doing.push(async move { work.await.map(|done| (key, done)) });
+        });
     }
-    let (keys, grants): (Vec<Key>, Vec<&Grant>) = distinct.into_iter().unzip();
-    let done = try_join_all(grants.into_iter().map(work)).await?;
-    Ok(keys.into_iter().zip(done).collect())
+    let mut all = HashMap::with_capacity(doing.len());
+    while let Some((key, done)) = doing.try_next().await? {
+        all.insert(key, done);
+    }
+    let what = "something was left undone";
+    let done = |key| all.get(key).cloned().ok_or(Error::Bug { what });
+    keys.iter().map(done).collect()
 }
 
 /// What is read once, however often it is asked for.
 #[derive(PartialEq, Eq, Hash)]
 struct Read<'a> {
-    purchase: Purchase,
+    purchase: &'a Purchase,
     vault: &'a VaultUrl,
     name: &'a SecretName,
     version: Option<&'a SecretVersion>,
 }
 
 impl<'a> Read<'a> {
-    fn of(grant: &'a Grant) -> Self {
+    fn of((grant, bought): (&'a Grant, &'a Bought)) -> Self {
         Self {
-            purchase: Purchase::of(grant),
+            purchase: &bought.purchase,
             vault: &grant.vault,
             name: &grant.granted.name,
             version: grant.granted.version.as_ref(),
         }
     }
+}
+
+/// A rate that stays within `most` in any ten seconds: four parts of nine at once, for jobs that
+/// start together, and the rest as time goes by.
+fn reads_within_ten_seconds(most: u32) -> Rate {
+    let at_once = most / 9 * 4;
+    Rate::new(((most - at_once) / 10).max(1), at_once.max(1))
 }
 
 fn http(settings: &Settings) -> Result<reqwest::Client, SetUpError> {

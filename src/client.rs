@@ -13,6 +13,7 @@ mod error;
 mod exec;
 mod expand;
 mod later;
+mod leftovers;
 mod local;
 mod owner;
 mod retrieval;

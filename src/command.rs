@@ -11,6 +11,7 @@ use std::{
 use runner_secrets_proto::Reason;
 
 use crate::{
+    audit::{export, key},
     client,
     config::{self, Config},
     policy::Policy,
@@ -19,6 +20,7 @@ use crate::{
 };
 
 mod arguments;
+mod audit;
 mod cases;
 mod csv;
 mod explain;
@@ -29,10 +31,13 @@ mod table;
 mod tests;
 
 pub use arguments::{Form, policy};
+pub use audit::{Audit, Export, Query, Verify, audit};
 
 /// What to do.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Command {
+    /// `audit …`
+    Audit(Audit),
     /// `check-config`
     CheckConfig,
     /// `policy explain`
@@ -66,6 +71,8 @@ pub struct Streams<'a> {
     pub stderr: &'a mut dyn Write,
     /// Whether standard output is a screen that shows colours.
     pub colour: bool,
+    /// Whether standard error is a screen that somebody waits at.
+    pub watched: bool,
 }
 
 impl std::fmt::Debug for Streams<'_> {
@@ -102,6 +109,14 @@ enum Error {
     Cases(Vec<String>),
     #[error(transparent)]
     Config(#[from] config::Error),
+    #[error(transparent)]
+    Export(#[from] export::Error),
+    #[error("{}: {problem}", path.display())]
+    Kept { path: PathBuf, problem: String },
+    #[error(transparent)]
+    Key(#[from] key::Error),
+    #[error("audit.file is false, so the daemon keeps no files; name those that you mean")]
+    NoTrail,
     #[error("{}: {error}", path.display())]
     NoToken { path: PathBuf, error: token::Error },
     #[error("cannot write to standard output: {0}")]
@@ -115,9 +130,14 @@ enum Error {
 impl Error {
     fn exit(&self) -> u8 {
         match self {
-            Self::Asked(_) | Self::Unreadable { .. } => Reason::RequestInvalid.exit(),
+            Self::Asked(_)
+            | Self::Kept { .. }
+            | Self::Key(_)
+            | Self::NoTrail
+            | Self::Unreadable { .. } => Reason::RequestInvalid.exit(),
             Self::Cases(_) | Self::Config(_) => Reason::ConfigInvalid.exit(),
             Self::NoToken { .. } => Reason::TokenInvalid.exit(),
+            Self::Export(error) => audit::exit(error),
             Self::Output(_) => 1,
             Self::Spec(error) => error.exit(),
         }
@@ -162,19 +182,21 @@ pub async fn run(command: &Command, path: &Path, streams: &mut Streams<'_>) -> u
 }
 
 async fn answer(command: &Command, path: &Path, streams: &mut Streams<'_>) -> Result<u8, Error> {
-    let config = Config::load(path)?;
+    let config = || Config::load(path);
     match command {
+        Command::Audit(audit) => audit::run(audit, path, streams),
         Command::CheckConfig => {
+            config()?;
             let line = format!("{}: no mistakes\n", path.display());
             streams.print(&line).map(|()| 0)
         }
         Command::Explain { token, spec, json } => {
-            explain::explain(&config, token, spec, *json, streams).await
+            explain::explain(&config()?, token, spec, *json, streams).await
         }
         Command::Grants { secret, form } => {
-            grants::grants(&config, secret.as_ref(), *form, streams)
+            grants::grants(&config()?, secret.as_ref(), *form, streams)
         }
-        Command::Test { files } => cases::test(&config, files, streams),
+        Command::Test { files } => cases::test(&config()?, files, streams),
     }
 }
 

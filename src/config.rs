@@ -92,6 +92,8 @@ impl fmt::Display for Delivery {
 pub struct Files {
     /// The directory below which each request gets its own.
     pub directory: PathBuf,
+    /// Where the daemon keeps notes of them for the next daemon.
+    pub state_directory: PathBuf,
     /// Whether to refuse anything but tmpfs and ramfs.
     pub require_memory_backed: bool,
     /// The mode of the files.
@@ -100,6 +102,26 @@ pub struct Files {
     pub max_ttl: Duration,
     /// How long files stay after the process that owns them ended.
     pub owner_grace: Duration,
+    /// What becomes of them when the daemon stops.
+    pub on_stop: OnStop,
+}
+
+/// What becomes of the files of jobs when the daemon stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnStop {
+    /// They are deleted.
+    Delete,
+    /// They stay, and the next daemon takes them over.
+    Keep,
+}
+
+impl fmt::Display for OnStop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Delete => "delete",
+            Self::Keep => "keep",
+        })
+    }
 }
 
 /// Bounds and deadlines.
@@ -109,6 +131,22 @@ pub struct Limits {
     pub secrets: usize,
     /// Bytes of a request.
     pub request_bytes: usize,
+    /// Requests worked on at a time.
+    pub requests: usize,
+    /// Requests that wait for their turn.
+    pub queue: usize,
+    /// Requests a second of one user of the host, in the long run.
+    pub caller_rate: u32,
+    /// Requests a second with one ID token, in the long run.
+    pub token_rate: u32,
+    /// Requests at a time to one vault, or to one tenant of Entra.
+    pub upstream_requests: usize,
+    /// Reads of one vault within any ten seconds.
+    pub vault_reads: u32,
+    /// Open connections.
+    pub connections: usize,
+    /// How long a connection may be unused.
+    pub idle_timeout: Duration,
     /// The longest that a request takes, whatever the caller allows.
     pub request_timeout: Duration,
     /// The longest that requests may go on after the signal to stop.

@@ -52,7 +52,7 @@ pub enum Error {
         detail: Detail,
     },
     /// The files could not be written.
-    #[error("the secrets could not be written to files; the operator's log has the cause")]
+    #[error("the secrets' files could not be written or deleted; the operator's log has the cause")]
     FilesFailed(#[source] files::Error),
     /// The caller asks for more than its share.
     #[error("{problem}")]

@@ -50,10 +50,15 @@ pub mod command;
 #[cfg(feature = "daemon")]
 pub mod config;
 #[cfg(feature = "daemon")]
+mod connections;
+pub mod dump;
+#[cfg(feature = "daemon")]
 pub mod error;
 pub mod files;
 #[cfg(feature = "daemon")]
 pub mod gateway;
+#[cfg(feature = "daemon")]
+mod limits;
 #[cfg(feature = "daemon")]
 pub mod log;
 #[cfg(feature = "daemon")]
@@ -61,6 +66,7 @@ pub mod metrics;
 pub mod name;
 #[cfg(feature = "daemon")]
 pub mod policy;
+pub mod process;
 #[cfg(feature = "daemon")]
 pub mod provide;
 #[cfg(feature = "daemon")]

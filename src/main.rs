@@ -10,7 +10,7 @@ use std::{
 use runner_secrets::{
     command::{self, Command, Streams},
     config::Config,
-    log,
+    dump, log,
     run::{Daemon, Policies},
 };
 use tokio::signal::unix::{SignalKind, signal};
@@ -29,6 +29,14 @@ Commands:
                 List who could read what
   policy test FILE...
                 Run the cases of these files against the policy
+  audit verify [--public-key FILE] [--head SEQ:HASH] [--from-checkpoint FILE] [--json] [FILE...]
+                Say whether an audit trail is whole, and where it is not. FILEs are its files
+                or their directories; without any, those of the configuration
+  audit query [--since T] [--until T] [--project P] [--vault V] [--secret S] [--user U]
+              [--reason R] [--request ID] [--csv | --json] [FILE...]
+                Say who read which secret, from which project and ref, and when
+  audit export [--since T] [--until T] [--public-key FILE] --output DIRECTORY [FILE...]
+                Pack a period of the trail with all that it takes to check it
 
 Options:
   --config FILE  The configuration [default: /etc/runner-secrets/config.toml]
@@ -36,8 +44,8 @@ Options:
   --version      Show the version
 
 Exit status: 0 stopped in order, or the answer is yes; 1 could not start, cut off requests when
-stopping, or a case failed; 64 wrong arguments; 65 no ID token; 77 not all is granted; 78 wrong
-configuration or cases.
+stopping, a case failed, or a trail is not whole; 64 wrong arguments; 65 no ID token; 66 files of a
+trail cannot be read; 77 not all is granted; 78 wrong configuration or cases.
 ";
 
 /// sysexits.h: wrong arguments.
@@ -50,6 +58,12 @@ enum Wish {
 }
 
 fn main() -> ExitCode {
+    // Before anything is read that could be secret.
+    if let Err(error) = dump::forbid_to_all() {
+        let line = format!("cannot keep core dumps from being written: {error}");
+        command::complain(&mut io::stderr(), &line);
+        return ExitCode::FAILURE;
+    }
     let mut path = PathBuf::from("/etc/runner-secrets/config.toml");
     let done = match arguments(&mut path) {
         Ok(Wish::Print(text)) => io::stdout().write_all(text.as_bytes()).map_err(|_| 1),
@@ -83,6 +97,10 @@ fn arguments(path: &mut PathBuf) -> Result<Wish, lexopt::Error> {
                 let command = command::policy(&mut arguments, path)?;
                 return Ok(command.map_or_else(|| Wish::Print(HELP.to_owned()), Wish::Command));
             }
+            Value(name) if command.is_none() && name == "audit" => {
+                let command = command::audit(&mut arguments, path)?;
+                return Ok(command.map_or_else(|| Wish::Print(HELP.to_owned()), Wish::Command));
+            }
             Value(name) if command.is_none() => command = Some(name.string()?),
             other => return Err(other.unexpected()),
         }
@@ -107,6 +125,7 @@ fn answer(command: &Command, path: &Path) -> Result<(), u8> {
     let colourless = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let mut streams = Streams {
         colour: io::stdout().is_terminal() && !colourless,
+        watched: io::stderr().is_terminal(),
         stdout: &mut io::stdout(),
         stderr: &mut io::stderr(),
     };

@@ -25,7 +25,10 @@ use crate::{
     azure::{ClientId, Cloud, TenantId},
     config::Delivery,
     error::{self, Error},
-    files::lease::{Holder, Leases, Terms},
+    files::{
+        lease::{Holder, Leases, Terms},
+        moment::Moment,
+    },
     name::VariableName,
     policy::{Asked, Explanation, Granted, Policy},
     secret::IdToken,
@@ -276,7 +279,7 @@ impl<V: Vault> Provider<V> {
         let terms = Terms {
             request_id: call.request_id.clone(),
             holder: holder(claims, uid),
-            left,
+            until: Moment::in_future(left),
             owner: place.owner(call, uid)?,
         };
         Ok(Some((place, terms)))

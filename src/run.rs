@@ -3,6 +3,7 @@
 
 mod health;
 pub(crate) mod keys;
+mod place;
 mod trail;
 
 use std::{
@@ -13,17 +14,15 @@ use std::{
     time::Duration,
 };
 
-use futures_util::{FutureExt as _, future::Shared, stream};
+use futures_util::{FutureExt as _, future::Shared};
 use runner_secrets_proto::{
     FILE_DESCRIPTOR_SET, v1::secrets_provider_server::SecretsProviderServer,
 };
 use tokio::{net::UnixListener, task::JoinSet};
 use tonic::{
     Request, Status,
-    service::{Interceptor, interceptor::InterceptedService},
-    transport::Server,
+    service::{Interceptor, Routes, interceptor::InterceptedService},
 };
-use tonic_health::pb::health_server::{Health, HealthServer};
 use tonic_reflection::server::v1::{ServerReflection, ServerReflectionServer};
 
 use crate::{
@@ -34,16 +33,18 @@ use crate::{
         user::{self, User},
     },
     azure::{self, Azure},
-    config::{Config, Delivery, Listen},
-    files::{self, Base, lease::Leases},
+    config::{Config, Listen, OnStop},
+    connections::{self, Connections},
+    files::{self, lease::Leases, moment::Alarm},
+    limits::{Admission, Bounds, Rate},
     metrics::Metrics,
     policy::Policy,
-    provide::{Place, Provider, presented::Presented},
-    service::{Door, Front, MOST_DECODED},
+    provide::{Provider, presented::Presented},
+    service::{Door, Entrance, Front, MOST_DECODED},
     socket::{self, Socket},
 };
 
-type Service = InterceptedService<SecretsProviderServer<Front<Azure>>, Doorkeeper>;
+type Service = InterceptedService<Entrance<SecretsProviderServer<Front<Azure>>>, Doorkeeper>;
 
 /// Turns away who may not call, before a body is read.
 #[derive(Clone, Debug)]
@@ -72,12 +73,15 @@ pub enum Error {
     /// Azure cannot be reached as configured.
     #[error(transparent)]
     Azure(#[from] azure::SetUpError),
-    /// The directory for files cannot be used.
-    #[error("files.directory: {0}")]
-    Files(#[from] files::Error),
-    /// Files would end up on a disk.
-    #[error("files.directory: {} is neither tmpfs nor ramfs, so secrets would be written to a disk; mount a tmpfs there, or set require_memory_backed = false", .0.display())]
-    OnDisk(PathBuf),
+    /// Files cannot be delivered.
+    #[error(transparent)]
+    Place(#[from] place::Error),
+    /// What an earlier daemon left cannot be looked at.
+    #[error("files: {0}")]
+    Left(files::Error),
+    /// Leases would not end in time.
+    #[error("cannot set an alarm: {0}")]
+    Alarm(std::io::Error),
     /// There is no way to an issuer's keys.
     #[error(transparent)]
     Keys(#[from] keys::Error),
@@ -102,12 +106,12 @@ pub enum Error {
     /// A socket cannot be had.
     #[error(transparent)]
     Socket(#[from] socket::Error),
-    /// A socket failed while serving.
+    /// A socket that is there cannot be served.
     #[error("{}: {source}", socket.display())]
     Serving {
         /// Which.
         socket: PathBuf,
-        /// How.
+        /// Why.
         source: std::io::Error,
     },
 }
@@ -126,41 +130,35 @@ pub struct Daemon {
 impl Daemon {
     /// Sets everything up and takes the sockets.
     pub fn bind(config: Config) -> Result<Self, Error> {
-        let vault = Azure::new(&config.azure)?;
-        let delivers = |listen: &Listen| listen.delivery == Delivery::Files;
-        let files = config
-            .listeners
-            .iter()
-            .any(delivers)
-            .then(|| place(&config))
-            .transpose()?;
+        let bounds = azure::Bounds {
+            requests: config.limits.upstream_requests,
+            reads: config.limits.vault_reads,
+        };
+        let vault = Azure::new(&config.azure, bounds)?;
         let verifier = keys::verifier(&config.issuers)?;
         let user = User::load(&config.audit.user)?;
-        // Whoever has the sockets is the only daemon on the trail, too.
+        // Whoever has the sockets is the daemon that may look at what an earlier one left, and the
+        // only one on the trail.
         let sockets = socket::open(&config.listeners)?;
+        let (files, notes) = place::open(&config)?.unzip();
         let (log, writer) = Log::open(&config.audit)?;
         let metrics = Metrics::new()?;
         let audit = Audit::new(log, metrics.clone());
-        let admin = config.admin.map(bound).transpose()?;
         trail::started(&audit, &config);
         let policy = policy(&config);
         tracing::info!(hash = policy.hash(), rules = policy.rules(), mode = %policy.mode(), "policy in force");
         trail::policy(&audit, &config, &policy, None)?;
         let ends = audit.clone();
-        let leases = Leases::new(move |ended| trail::lease_ended(&ends, ended));
+        let leases = Leases::new(notes, move |ended| trail::lease_ended(&ends, ended));
         let leases = Arc::new(leases);
-        let admin = admin.map(|bound| {
-            let (audit, leases) = (audit.clone(), leases.clone());
-            let admin = Admin {
-                metrics,
-                audit,
-                leases,
-            };
-            (bound, admin)
-        });
+        let admin = Admin {
+            metrics,
+            audit: audit.clone(),
+            leases: leases.clone(),
+        };
         let provider = Provider {
             verifier,
-            presented: Presented::default(),
+            presented: Presented::new(config.limits.token_rate),
             policy: RwLock::new(Arc::new(policy)),
             cloud: config.azure.cloud.clone(),
             vault,
@@ -168,12 +166,17 @@ impl Daemon {
             leases,
             user,
         };
+        // Last, when nothing can keep the daemon from serving what it takes over.
+        if let Some(place) = &provider.files {
+            let taken = provider.leases.take_over(&place.base);
+            taken.map_err(Error::Left)?;
+        }
         Ok(Self {
             sockets,
             provider: Arc::new(provider),
             audit,
             writer,
-            admin,
+            admin: monitoring(&config, admin)?,
             config,
         })
     }
@@ -188,26 +191,42 @@ impl Daemon {
     }
 
     /// Serves until `stop`, then lets the requests that are running end, for no longer than the
-    /// configured time. No file of any job is left behind.
+    /// configured time. No file of any job is left behind, unless the configuration says so.
     pub async fn serve(
         mut self,
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> Result<(), Error> {
+        let on_stop = self.config.files.on_stop;
+        let stop = closing(stop, on_stop, self.provider.leases.clone());
         let stop = stop.boxed().shared();
         let (reporter, health) = tonic_health::server::health_reporter();
         let leaving = health::report(reporter, self.audit.watch(), stop.clone()).await;
         let leaving = leaving.boxed().shared();
-        let tasks = self.tasks();
+        let tasks = self.tasks()?;
+        let limits = &self.config.limits;
+        let connections = Connections::new(connections::Limits {
+            most: connections::most(limits.connections),
+            idle_timeout: limits.idle_timeout,
+        });
+        let admission = Admission::new(Bounds {
+            requests: limits.requests,
+            queue: limits.queue,
+            rate: Rate::new(limits.caller_rate, limits.caller_rate.saturating_mul(10)),
+        });
         let mut servers = JoinSet::new();
         let mut held = Vec::new();
         for (socket, listen) in mem::take(&mut self.sockets)
             .into_iter()
             .zip(&self.config.listeners)
         {
-            let service = self.service(listen);
-            let (health, leaving) = (health.clone(), leaving.clone());
-            let (path, reflects) = (&socket.path, listen.reflection);
-            let served = listener(socket.listener, path, service, health, reflects, leaving);
+            let service = self.service(listen, admission.clone());
+            let routes = Routes::new(service).add_service(health.clone());
+            let served = listener(
+                (socket.listener, &socket.path),
+                (routes, listen.reflection),
+                connections.clone(),
+                leaving.clone(),
+            );
             servers.spawn(served?);
             held.push(socket.held);
             let (socket, delivery) = (socket.path.display(), listen.delivery);
@@ -215,7 +234,10 @@ impl Daemon {
         }
         let served = drained(servers, stop, self.config.limits.stop_timeout).await;
         drop(tasks);
-        self.provider.leases.end_all();
+        match on_stop {
+            OnStop::Delete => self.provider.leases.end_all(),
+            OnStop::Keep => self.provider.leases.leave_all(),
+        }
         self.audit.flush();
         let closed = self.writer.close(self.config.audit.timeout);
         tracing::info!("stopped");
@@ -223,7 +245,7 @@ impl Daemon {
     }
 
     /// What the listener `listen` serves.
-    fn service(&self, listen: &Listen) -> Service {
+    fn service(&self, listen: &Listen, admission: Arc<Admission>) -> Service {
         let front = Front {
             audit: self.audit.clone(),
             provider: self.provider.clone(),
@@ -236,19 +258,24 @@ impl Daemon {
             request_timeout: self.config.limits.request_timeout,
         };
         let service = SecretsProviderServer::new(front);
-        let service = service.max_decoding_message_size(MOST_DECODED);
-        InterceptedService::new(service, Doorkeeper(door))
+        let entrance = Entrance {
+            service: service.max_decoding_message_size(MOST_DECODED),
+            admission,
+            audit: self.audit.clone(),
+        };
+        InterceptedService::new(entrance, Doorkeeper(door))
     }
 
     /// What goes on beside the requests, until it is dropped.
-    fn tasks(&mut self) -> JoinSet<()> {
+    fn tasks(&mut self) -> Result<JoinSet<()>, Error> {
         let mut tasks = JoinSet::new();
         // The first job need not wait for the issuers' keys; that they cannot be had is no reason
         // not to start.
         let provider = self.provider.clone();
         tasks.spawn(async move { provider.verifier.warm().await });
         let provider = self.provider.clone();
-        tasks.spawn(async move { provider.leases.expire().await });
+        let alarm = Alarm::new().map_err(Error::Alarm)?;
+        tasks.spawn(async move { provider.leases.expire(&alarm).await });
         let audit = self.audit.clone();
         tasks.spawn(async move { audit.sum_up().await });
         if let Some((bound, admin)) = self.admin.take() {
@@ -259,7 +286,7 @@ impl Daemon {
                 }
             });
         }
-        tasks
+        Ok(tasks)
     }
 }
 
@@ -294,8 +321,13 @@ impl Policies {
     }
 }
 
-fn bound(address: SocketAddr) -> Result<Bound, Error> {
-    Bound::to(address).map_err(|source| Error::Admin { address, source })
+/// What is answered to monitoring, and where, if anywhere.
+fn monitoring(config: &Config, admin: Admin) -> Result<Option<(Bound, Admin)>, Error> {
+    let Some(address) = config.admin else {
+        return Ok(None);
+    };
+    let bound = Bound::to(address).map_err(|source| Error::Admin { address, source })?;
+    Ok(Some((bound, admin)))
 }
 
 fn policy(config: &Config) -> Policy {
@@ -304,85 +336,45 @@ fn policy(config: &Config) -> Policy {
 
 /// The server of one listener, as a future that ends when it has drained.
 fn listener(
-    listener: std::os::unix::net::UnixListener,
-    path: &Path,
-    service: Service,
-    health: HealthServer<impl Health>,
-    reflects: bool,
+    (listener, path): (std::os::unix::net::UnixListener, &Path),
+    (mut routes, reflects): (Routes, bool),
+    connections: Arc<Connections>,
     leaving: Shared<impl Future<Output = ()> + Send + 'static>,
-) -> Result<impl Future<Output = Result<(), Error>> + Send + 'static, Error> {
+) -> Result<impl Future<Output = ()> + Send + 'static, Error> {
     let socket = path.to_owned();
     let failed = move |source| Error::Serving { socket, source };
     let listener = listener
         .set_nonblocking(true)
         .and_then(|()| UnixListener::from_std(listener))
-        .map_err(failed.clone())?;
-    let reflection = reflects.then(reflection).transpose()?;
+        .map_err(failed)?;
+    if reflects {
+        routes = routes.add_service(reflection()?);
+    }
     Ok(async move {
-        Server::builder()
-            .add_service(service)
-            .add_service(health)
-            .add_optional_service(reflection)
-            .serve_with_incoming_shutdown(incoming(listener), leaving)
-            .await
-            .map_err(|error| failed(std::io::Error::other(error)))
+        connections::serve(listener, routes.prepare(), connections, leaving).await;
     })
 }
 
-/// The directory for files, if it will do.
-fn place(config: &Config) -> Result<Place, Error> {
-    let files = &config.files;
-    let base = Base::open(&files.directory)?;
-    if files.require_memory_backed && !base.is_memory_backed()? {
-        return Err(Error::OnDisk(files.directory.clone()));
+/// Waits for the signal to stop, and sees to it that no request gets files which would be deleted
+/// before they can be used.
+async fn closing(stop: impl Future<Output = ()>, on_stop: OnStop, leases: Arc<Leases>) {
+    stop.await;
+    if on_stop == OnStop::Delete {
+        leases.close();
     }
-    Ok(Place {
-        base,
-        mode: files.mode,
-        max_ttl: files.max_ttl,
-        owner_grace: files.owner_grace,
-    })
 }
 
 /// Waits for the servers: as long as they serve, then as long as draining may take.
 async fn drained(
-    mut servers: JoinSet<Result<(), Error>>,
+    mut servers: JoinSet<()>,
     stop: impl Future<Output = ()>,
     stop_timeout: Duration,
 ) -> Result<(), Error> {
-    tokio::select! {
-        () = stop => tracing::info!("stopping: letting requests end"),
-        Some(Ok(failed @ Err(_))) = servers.join_next() => return failed,
-    }
-    let all = async {
-        while let Some(server) = servers.join_next().await {
-            if let Ok(Err(error)) = server {
-                return Err(error);
-            }
-        }
-        Ok(())
-    };
+    stop.await;
+    tracing::info!("stopping: letting requests end");
+    let all = async { while servers.join_next().await.is_some() {} };
     let ended = tokio::time::timeout(stop_timeout, all).await;
-    ended.unwrap_or(Err(Error::Slow(stop_timeout)))
-}
-
-/// Connections as they come. Failing to accept, as without free file descriptors, passes.
-fn incoming(
-    listener: UnixListener,
-) -> impl stream::Stream<Item = std::io::Result<tokio::net::UnixStream>> {
-    // Long enough not to spin, short enough that nobody notices.
-    const PAUSE: Duration = Duration::from_millis(100);
-    stream::unfold(listener, async |listener| {
-        loop {
-            match listener.accept().await {
-                Ok((connection, _)) => return Some((Ok(connection), listener)),
-                Err(error) => {
-                    tracing::warn!(%error, "cannot accept a connection");
-                    tokio::time::sleep(PAUSE).await;
-                }
-            }
-        }
-    })
+    ended.map_err(|_| Error::Slow(stop_timeout))
 }
 
 /// The service that describes the others, for tools such as grpcurl.

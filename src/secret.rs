@@ -5,16 +5,18 @@
 
 use std::fmt;
 
-use secrecy::{ExposeSecret as _, SecretBox, SecretSlice, SecretString};
+use secrecy::{ExposeSecret as _, SecretBox, SecretSlice, SecretString, zeroize::Zeroize as _};
 
 /// A GitLab ID token in compact form. Holding one says nothing about who signed it.
 pub struct IdToken(SecretString);
 
 impl IdToken {
-    /// Takes the token over.
+    /// Takes the token over, as [`SecretValue::new`] does.
     #[must_use]
-    pub fn new(token: String) -> Self {
-        Self(SecretString::from(token))
+    pub fn new(mut token: String) -> Self {
+        let exact = SecretString::from(Box::from(token.as_str()));
+        token.zeroize();
+        Self(exact)
     }
 
     /// The token itself.
@@ -34,10 +36,13 @@ impl fmt::Debug for IdToken {
 pub struct SecretValue(SecretSlice<u8>);
 
 impl SecretValue {
-    /// Takes the bytes over.
+    /// Takes the bytes over. Cutting the vector to size could move it, and leave what it moved from
+    /// behind, so they are copied once and wiped there.
     #[must_use]
-    pub fn new(bytes: Vec<u8>) -> Self {
-        Self(SecretBox::from(bytes))
+    pub fn new(mut bytes: Vec<u8>) -> Self {
+        let exact = SecretBox::new(Box::from(bytes.as_slice()));
+        bytes.zeroize();
+        Self(exact)
     }
 
     /// The bytes themselves.

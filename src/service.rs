@@ -5,6 +5,7 @@
 mod arrival;
 mod decode;
 mod encode;
+mod entrance;
 
 use std::sync::Arc;
 
@@ -18,6 +19,7 @@ use tracing::Instrument as _;
 pub(crate) use self::{
     arrival::{Arrival, Door},
     decode::asked,
+    entrance::Entrance,
 };
 use crate::{
     audit::{Audit, Record},
@@ -110,7 +112,7 @@ impl<V> Front<V> {
         let outcome = async {
             let mut record = self.audit.record(call, &arrival.request_id, arrival.caller);
             let outcome = work(&mut record).await;
-            record.close(&outcome);
+            record.close(outcome.as_ref().map(|_| ()));
             outcome
         };
         outcome.instrument(arrival.span(call)).await

@@ -5,6 +5,10 @@
 //! and once it is not the socket is stale and replaced. The socket appears under its name only when
 //! it already listens with its mode and group, so that nobody connects to half of one.
 
+mod peer;
+
+pub use self::peer::Peer;
+
 use std::{
     ffi::OsString,
     fs, io,

@@ -14,7 +14,7 @@ use aws_lc_rs::digest;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// SHA-256 of something.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest([u8; digest::SHA256_OUTPUT_LEN]);
 
 /// The end of a chain: what a copy of it has to be compared with.
@@ -65,6 +65,9 @@ pub enum Broken {
     Hash,
 }
 
+/// The form of trails that this program writes and knows, as headers name it.
+pub const VERSION: u32 = 1;
+
 /// The longest line. A thousand secrets fill a megabyte; a reader must not need more memory
 /// because somebody left a line end out.
 pub const LONGEST: usize = 16 * 1024 * 1024;
@@ -73,9 +76,22 @@ impl Digest {
     /// Of `bytes`.
     #[must_use]
     pub fn of(bytes: &[u8]) -> Self {
+        let mut context = digest::Context::new(&digest::SHA256);
+        context.update(bytes);
+        Self::finish(context)
+    }
+
+    /// Of all that a context was given, which has to be one for SHA-256.
+    pub(super) fn finish(context: digest::Context) -> Self {
         let mut hash = [0; digest::SHA256_OUTPUT_LEN];
-        hash.copy_from_slice(digest::digest(&digest::SHA256, bytes).as_ref());
+        hash.copy_from_slice(context.finish().as_ref());
         Self(hash)
+    }
+
+    /// The 32 bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
     }
 
     /// From 64 lower-case hexadecimal digits.
@@ -169,6 +185,14 @@ impl<'a> Line<'a> {
         }
     }
 
+    /// The number that a line says it has, whether or not its hash is right.
+    #[must_use]
+    pub fn claimed(bytes: &'a [u8]) -> Option<u64> {
+        let text = str::from_utf8(bytes).ok()?;
+        let (signed, hash) = split(text)?;
+        Self::read(text, signed, hash).map(|line| line.seq)
+    }
+
     fn read(text: &'a str, rest: &'a str, hash: Digest) -> Option<Self> {
         let (seq, rest) = rest
             .strip_prefix(r#"{"seq":"#)?
@@ -194,6 +218,15 @@ impl<'a> Line<'a> {
         Head {
             seq: self.seq,
             hash: self.hash,
+        }
+    }
+
+    /// The head that it was written after.
+    #[must_use]
+    pub fn before(&self) -> Head {
+        Head {
+            seq: self.seq.saturating_sub(1),
+            hash: self.prev,
         }
     }
 

@@ -152,9 +152,9 @@ pub struct Request {
 #[serde(untagged)]
 pub enum Caller {
     /// A process of this host, over a socket.
-    Process(Process),
+    Local(Local),
     /// A runner, over the network.
-    Peer {
+    Remote {
         /// Where it called from, as far as TCP tells.
         address: IpAddr,
     },
@@ -162,7 +162,7 @@ pub enum Caller {
 
 impl Default for Caller {
     fn default() -> Self {
-        Self::Process(Process::default())
+        Self::Local(Local::default())
     }
 }
 
@@ -171,8 +171,8 @@ impl Caller {
     #[must_use]
     pub fn uid(&self) -> Option<u32> {
         match self {
-            Self::Process(process) => Some(process.uid),
-            Self::Peer { .. } => None,
+            Self::Local(process) => Some(process.uid),
+            Self::Remote { .. } => None,
         }
     }
 
@@ -180,15 +180,15 @@ impl Caller {
     #[must_use]
     pub fn pid(&self) -> Option<i32> {
         match self {
-            Self::Process(process) => process.pid,
-            Self::Peer { .. } => None,
+            Self::Local(process) => process.pid,
+            Self::Remote { .. } => None,
         }
     }
 }
 
 /// The calling process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Process {
+pub struct Local {
     /// Its user.
     pub uid: u32,
     /// Its group.

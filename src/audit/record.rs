@@ -138,10 +138,10 @@ impl Record {
     }
 
     /// How it ended.
-    pub fn close<T>(mut self, outcome: &Result<T, Error>) {
+    pub fn close(mut self, outcome: Result<(), &Error>) {
         let milliseconds = self.milliseconds();
         match outcome {
-            Ok(_) => {
+            Ok(()) => {
                 tracing::info!(milliseconds, "done");
                 self.count(DELIVERED);
                 if self.state == State::Open {

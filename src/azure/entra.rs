@@ -18,34 +18,44 @@ use azure_core::{
 use azure_identity::{
     ClientAssertion, ClientAssertionCredential, ClientAssertionCredentialOptions,
 };
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::{
     Azure,
     fault::{self, Failure},
+    gate::Job,
     retry,
     wire::Wire,
 };
-use crate::{
-    error::{Error, Service},
-    secret::IdToken,
-    token,
-    vault::Grant,
-};
+use crate::{error::Error, secret::IdToken, token, vault::Grant};
 
 /// What an access token was bought with and what for. Equal keys share a token.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(super) struct Purchase {
-    id_token: [u8; digest::SHA256_OUTPUT_LEN],
+    id_token: Job,
     tenant: String,
     client: String,
     scope: String,
 }
 
 impl Purchase {
-    pub(super) fn of(grant: &Grant) -> Self {
+    /// What each of `grants` needs. Most share a token, which is hashed once.
+    pub(super) fn of_all(grants: &[Grant]) -> Vec<Arc<Self>> {
+        let mut last: Option<(&Grant, Arc<Self>)> = None;
+        let purchase = |grant| {
+            let same = |(other, _): &&(&Grant, Arc<Self>)| is_for_the_same(grant, other);
+            let known = last.as_ref().filter(same);
+            let purchase =
+                known.map_or_else(|| Arc::new(Self::of(grant)), |(_, known)| known.clone());
+            last = Some((grant, purchase.clone()));
+            purchase
+        };
+        grants.iter().map(purchase).collect()
+    }
+
+    fn of(grant: &Grant) -> Self {
         let hash = digest::digest(&digest::SHA256, grant.token.expose().as_bytes());
-        let mut id_token = [0; digest::SHA256_OUTPUT_LEN];
+        let mut id_token = Job::default();
         id_token.copy_from_slice(hash.as_ref());
         Self {
             id_token,
@@ -54,6 +64,18 @@ impl Purchase {
             scope: grant.vault.scope().to_owned(),
         }
     }
+
+    /// The job whose ID token it is.
+    pub(super) fn job(&self) -> Job {
+        self.id_token
+    }
+}
+
+fn is_for_the_same(one: &Grant, other: &Grant) -> bool {
+    Arc::ptr_eq(&one.token, &other.token)
+        && one.tenant == other.tenant
+        && one.client == other.client
+        && one.vault.scope() == other.vault.scope()
 }
 
 impl fmt::Debug for Purchase {
@@ -62,12 +84,21 @@ impl fmt::Debug for Purchase {
     }
 }
 
+/// An access token.
+#[derive(Clone, Debug)]
+pub(super) struct Bought {
+    pub(super) purchase: Arc<Purchase>,
+    pub(super) token: Arc<AccessToken>,
+    /// Bought for this very request.
+    pub(super) new: bool,
+}
+
 /// Access tokens in use.
 #[derive(Debug, Default)]
 pub(super) struct Tokens(Mutex<HashMap<Purchase, Slot>>);
 
 /// Whoever holds the lock buys; the others wait for what comes of it.
-type Shared = Arc<tokio::sync::Mutex<Option<AccessToken>>>;
+type Shared = Arc<tokio::sync::Mutex<Option<Arc<AccessToken>>>>;
 
 #[derive(Debug)]
 struct Slot {
@@ -80,20 +111,35 @@ impl Tokens {
     /// A job holds one or two; a thousand is the jobs of a large host within an hour.
     const MOST: usize = 1000;
 
-    fn shared(&self, purchase: Purchase, until: SystemTime, now: SystemTime) -> Shared {
+    fn shared(&self, purchase: &Purchase, until: SystemTime, now: SystemTime) -> Shared {
         let mut slots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if slots.len() >= Self::MOST && !slots.contains_key(&purchase) {
+        if let Some(slot) = slots.get(purchase) {
+            return Arc::clone(&slot.token);
+        }
+        if slots.len() >= Self::MOST {
             slots.retain(|_, slot| slot.until > now);
             let soonest = slots.iter().min_by_key(|(_, slot)| slot.until);
             if let Some(soonest) = soonest.map(|(purchase, _)| purchase.clone()) {
                 slots.remove(&soonest);
             }
         }
-        let slot = slots.entry(purchase).or_insert_with(|| Slot {
-            token: Shared::default(),
+        let token = Shared::default();
+        let slot = Slot {
+            token: Arc::clone(&token),
             until,
-        });
-        Arc::clone(&slot.token)
+        };
+        slots.insert(purchase.clone(), slot);
+        token
+    }
+
+    /// Drops a token that a vault did not take, unless there is another one by now.
+    pub(super) fn forget(&self, bought: &Bought) {
+        let slots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let slot = slots.get(&bought.purchase);
+        // Whoever holds the lock for longer is buying another one.
+        if let Some(mut held) = slot.and_then(|slot| slot.token.try_lock().ok()) {
+            held.take_if(|held| Arc::ptr_eq(held, &bought.token));
+        }
     }
 }
 
@@ -102,33 +148,35 @@ const MARGIN: Duration = Duration::from_secs(60);
 
 impl Azure {
     /// The access token for `grant`: one that this ID token bought before, or a new one.
-    pub(super) async fn buy(&self, grant: &Grant, deadline: Instant) -> Result<AccessToken, Error> {
+    pub(super) async fn buy(
+        &self,
+        grant: &Grant,
+        purchase: &Arc<Purchase>,
+        deadline: Instant,
+    ) -> Result<Bought, Error> {
         let now = SystemTime::now();
         if grant.token_expires <= now {
-            let ago = now.duration_since(grant.token_expires).unwrap_or_default();
-            let error = token::Error::Expired {
-                at: grant.token_expires,
-                ago: Duration::from_secs(ago.as_secs()),
-            };
-            let field = format!("the ID token for {}", grant.granted.variable);
-            return Err(Error::Token { field, error });
+            return Err(expired(grant, now));
         }
-        let shared = self
-            .tokens
-            .shared(Purchase::of(grant), grant.token_expires, now);
+        let bought = |token: &Arc<AccessToken>, new| Bought {
+            purchase: Arc::clone(purchase),
+            token: Arc::clone(token),
+            new,
+        };
+        let shared = self.tokens.shared(purchase, grant.token_expires, now);
         let waiting = "waiting for Microsoft Entra ID";
-        let mut held = tokio::time::timeout_at(deadline, shared.lock())
+        let mut held = timeout_at(deadline, shared.lock())
             .await
             .map_err(|_| Error::DeadlineExceeded { waiting })?;
-        if let Some(token) = held
-            .as_ref()
-            .filter(|token| token.expires_on > now + MARGIN)
-        {
-            return Ok(token.clone());
+        let lasts = |token: &&Arc<AccessToken>| token.expires_on > now + MARGIN;
+        if let Some(token) = held.as_ref().filter(lasts) {
+            return Ok(bought(token, false));
         }
-        let bought = retry::until(deadline, Service::Entra, || self.buy_once(grant)).await?;
-        *held = Some(bought.clone());
-        Ok(bought)
+        let gate = self.tenants.to(grant.tenant.as_str());
+        let buying = retry::until(&gate, purchase.job(), deadline, || self.buy_once(grant));
+        let token = Arc::new(buying.await.map_err(|failure| failure.error)?);
+        *held = Some(Arc::clone(&token));
+        Ok(bought(&token, true))
     }
 
     /// One token request.
@@ -153,6 +201,16 @@ impl Azure {
             fault::of_exchange(grant, wire.fault())
         })
     }
+}
+
+fn expired(grant: &Grant, now: SystemTime) -> Error {
+    let ago = now.duration_since(grant.token_expires).unwrap_or_default();
+    let error = token::Error::Expired {
+        at: grant.token_expires,
+        ago: Duration::from_secs(ago.as_secs()),
+    };
+    let field = format!("the ID token for {}", grant.granted.variable);
+    Error::Token { field, error }
 }
 
 /// Refuses the empty token that the SDK makes of an answer without one.

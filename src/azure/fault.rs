@@ -29,6 +29,36 @@ pub(super) enum Again {
     Soon,
     /// The service said when.
     After(Duration),
+    /// With another access token, if this one was not bought just now.
+    Anew,
+}
+
+/// What the end of a request says of the service, for everybody who asks it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sign {
+    /// It answers, be it a refusal.
+    Works,
+    /// It gets too many requests, and may have said how long to wait.
+    Throttles(Option<Duration>),
+    /// It fails, and may have said how long to wait.
+    Fails(Option<Duration>),
+}
+
+impl Failure {
+    /// An error that would be the same the next time.
+    pub(super) fn never(error: Error) -> Self {
+        let again = Again::Never;
+        Self { error, again }
+    }
+
+    pub(super) fn sign(&self) -> Sign {
+        match (&self.error, self.again) {
+            (Error::UpstreamThrottled { retry_after, .. }, _) => Sign::Throttles(*retry_after),
+            (Error::UpstreamUnavailable { .. }, Again::Soon) => Sign::Fails(None),
+            (Error::UpstreamUnavailable { .. }, Again::After(asked)) => Sign::Fails(Some(asked)),
+            _ => Sign::Works,
+        }
+    }
 }
 
 /// Entra's answer to a token request that got no token.
@@ -78,12 +108,19 @@ pub(super) fn of_read(grant: &Grant, fault: Option<Fault>) -> Failure {
         (401, _) if message.contains("AKV10046") => {
             return unavailable(Service::KeyVault, "is failing", detail, Again::Soon);
         }
-        (401, Some(_)) => Error::VaultForbidden {
-            variable,
-            secret,
-            code: akv_code(&message),
-            detail,
-        },
+        (401, Some(_)) => {
+            let code = akv_code(&message);
+            return Failure {
+                error: Error::VaultForbidden {
+                    variable,
+                    secret,
+                    code,
+                    detail,
+                },
+                // Revoked, or of a time before somebody changed the vault's tenant.
+                again: Again::Anew,
+            };
+        }
         (403, Some(_)) if inner.as_deref() == Some("SecretDisabled") => Error::SecretDisabled {
             variable,
             secret,
@@ -102,7 +139,7 @@ pub(super) fn of_read(grant: &Grant, fault: Option<Fault>) -> Failure {
         },
         _ => return by_status(Service::KeyVault, &answer, detail),
     };
-    never(error)
+    Failure::never(error)
 }
 
 /// The parts of Entra's error that are looked at.
@@ -110,13 +147,6 @@ pub(super) fn of_read(grant: &Grant, fault: Option<Fault>) -> Failure {
 #[serde(default)]
 struct Refusal {
     error_codes: Vec<u64>,
-}
-
-fn never(error: Error) -> Failure {
-    Failure {
-        error,
-        again: Again::Never,
-    }
 }
 
 fn refused(grant: &Grant, aadsts: Option<u64>, detail: Detail, again: Again) -> Failure {

@@ -19,13 +19,14 @@ use tokio::time::Instant;
 
 use super::{
     Azure,
-    fault::{self, Failure},
+    entra::Bought,
+    fault::{self, Again, Failure},
     retry,
     wire::{Ids, Wire},
 };
 use crate::{
     audit::{Intended, Trace},
-    error::{Error, Service},
+    error::Error,
     secret::SecretValue,
     vault::{Fetched, Grant},
 };
@@ -35,14 +36,11 @@ impl Azure {
     pub(super) async fn read(
         &self,
         grant: &Grant,
-        token: &AccessToken,
+        bought: &Bought,
         intended: &Intended,
         deadline: Instant,
     ) -> Result<Fetched, Error> {
-        let reading = retry::until(deadline, Service::KeyVault, || {
-            self.read_once(grant, token, intended)
-        });
-        let fetched = reading.await?;
+        let fetched = self.read_as(grant, bought, intended, deadline).await?;
         match fetched.warnings.first() {
             Some(problem) if grant.granted.refuse_expired => Err(Error::SecretExpired {
                 variable: grant.granted.variable.clone(),
@@ -53,10 +51,49 @@ impl Azure {
         }
     }
 
+    /// Reads with an access token, and with a new one if an old one is not taken any more.
+    async fn read_as(
+        &self,
+        grant: &Grant,
+        bought: &Bought,
+        intended: &Intended,
+        deadline: Instant,
+    ) -> Result<Fetched, Error> {
+        let gate = self.vaults.to(grant.vault.as_str());
+        let read = async |bought: &Bought| {
+            let job = bought.purchase.job();
+            retry::until(&gate, job, deadline, || {
+                self.read_once(grant, &bought.token, intended)
+            })
+            .await
+        };
+        let failure = match read(bought).await {
+            Ok(fetched) => return Ok(fetched),
+            Err(failure) => failure,
+        };
+        if failure.again != Again::Anew {
+            return Err(failure.error);
+        }
+        self.tokens.forget(bought);
+        if bought.new {
+            return Err(failure.error);
+        }
+        let bought = self.buy(grant, &bought.purchase, deadline).await?;
+        match read(&bought).await {
+            Ok(fetched) => Ok(fetched),
+            Err(failure) => {
+                if failure.again == Again::Anew {
+                    self.tokens.forget(&bought);
+                }
+                Err(failure.error)
+            }
+        }
+    }
+
     async fn read_once(
         &self,
         grant: &Grant,
-        token: &AccessToken,
+        token: &Arc<AccessToken>,
         intended: &Intended,
     ) -> Result<Fetched, Failure> {
         let wire = Wire::new(&self.http);
@@ -72,13 +109,10 @@ impl Azure {
     async fn get(
         &self,
         grant: &Grant,
-        token: &AccessToken,
+        token: &Arc<AccessToken>,
         wire: &Arc<Wire>,
     ) -> azure_core::Result<Fetched> {
-        let exchanged = Arc::new(Exchanged {
-            token: token.clone(),
-            scope: grant.vault.scope().to_owned(),
-        });
+        let exchanged = Arc::new(Exchanged(Arc::clone(token)));
         let mut client_options = self.options(wire);
         client_options.per_try_policies.push(exchanged.clone());
         let options = SecretClientOptions {
@@ -143,11 +177,8 @@ fn warnings(attributes: &SecretAttributes, now: OffsetDateTime) -> Vec<String> {
 
 /// An access token that was bought before, for a client that would otherwise send every first
 /// request without one and wait to be challenged. If the vault challenges all the same, the SDK
-/// checks the challenge and comes back here: the answer is the same token, for the same scope only.
-struct Exchanged {
-    token: AccessToken,
-    scope: String,
-}
+/// comes back here; the same token again would be refused again.
+struct Exchanged(Arc<AccessToken>);
 
 impl fmt::Debug for Exchanged {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -159,15 +190,12 @@ impl fmt::Debug for Exchanged {
 impl TokenCredential for Exchanged {
     async fn get_token(
         &self,
-        scopes: &[&str],
+        _: &[&str],
         _: Option<TokenRequestOptions<'_>>,
     ) -> azure_core::Result<AccessToken> {
-        if scopes == [self.scope.as_str()] {
-            return Ok(self.token.clone());
-        }
         Err(azure_core::Error::with_message(
             azure_core::error::ErrorKind::Credential,
-            "the vault's challenge names another resource",
+            "the vault does not take the access token",
         ))
     }
 }
@@ -181,7 +209,7 @@ impl Policy for Exchanged {
         next: &[Arc<dyn Policy>],
     ) -> PolicyResult {
         if request.headers().get_optional_str(&AUTHORIZATION).is_none() {
-            let bearer = format!("Bearer {}", self.token.token.secret());
+            let bearer = format!("Bearer {}", self.0.token.secret());
             request.insert_header(AUTHORIZATION, bearer);
         }
         match next {

@@ -1,11 +1,15 @@
 //! Trying again, within the caller's deadline and a number of attempts, and only where it can help.
-//! The Azure crates' own retries are off: they would wait for any `Retry-After`, however long.
+//! When a service that asked for a pause can be asked again, the gate knows. The Azure crates' own
+//! retries are off: they would wait for any `Retry-After`, however long.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep, timeout_at};
 
-use super::fault::{Again, Failure};
+use super::{
+    fault::{Again, Failure, Sign},
+    gate::{Gate, Job},
+};
 use crate::error::{Error, Service};
 
 /// One try and two more: what passes at all passes within a second, and an outage must not be
@@ -14,44 +18,62 @@ const ATTEMPTS: u32 = 3;
 /// Doubled with each attempt.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 
-/// Calls `attempt` until it succeeds, fails for good, or the time is over.
+/// Calls `attempt` through `gate` until it succeeds, fails for good, or the time is over. Gives the
+/// last failure, and whether trying again in some other way can help.
 pub(super) async fn until<T, Trying>(
+    gate: &Arc<Gate>,
+    job: Job,
     deadline: Instant,
-    service: Service,
     mut attempt: impl FnMut() -> Trying,
-) -> Result<T, Error>
+) -> Result<T, Failure>
 where
     Trying: Future<Output = Result<T, Failure>>,
 {
+    let service = gate.service();
+    let mut last: Option<Failure> = None;
+    for tried in 0..ATTEMPTS {
+        let pass = match gate.pass(job, deadline).await {
+            Ok(pass) => pass,
+            // What the service said tells more than that it could not be asked again.
+            Err(error) => return Err(last.unwrap_or_else(|| Failure::never(error))),
+        };
+        let Ok(outcome) = timeout_at(deadline, attempt()).await else {
+            return Err(Failure::never(late(service)));
+        };
+        let sign = outcome.as_ref().map_or_else(Failure::sign, |_| Sign::Works);
+        pass.ended(sign);
+        let failure = match outcome {
+            Ok(done) => return Ok(done),
+            Err(failure) => failure,
+        };
+        let pause = match (failure.again, sign) {
+            (Again::Never | Again::Anew, _) => return Err(failure),
+            // The gate knows when.
+            (Again::After(_), _) | (_, Sign::Throttles(_)) => Duration::ZERO,
+            (Again::Soon, _) => jittered(FIRST_PAUSE * 2_u32.pow(tried)),
+        };
+        if tried + 1 == ATTEMPTS || Instant::now() + pause >= deadline {
+            return Err(failure);
+        }
+        tracing::debug!(%service, ?pause, detail = failure.error.detail(), "trying again");
+        last = Some(failure);
+        sleep(pause).await;
+    }
+    let what = "a request to a service was never sent";
+    Err(last.unwrap_or_else(|| Failure::never(Error::Bug { what })))
+}
+
+fn late(service: Service) -> Error {
     let waiting = match service {
         Service::Entra => "waiting for Microsoft Entra ID",
         Service::KeyVault => "waiting for Key Vault",
     };
-    let mut tried = 0;
-    loop {
-        let failure = match tokio::time::timeout_at(deadline, attempt()).await {
-            Ok(Ok(done)) => return Ok(done),
-            Ok(Err(failure)) => failure,
-            Err(_) => return Err(Error::DeadlineExceeded { waiting }),
-        };
-        tried += 1;
-        let pause = match failure.again {
-            Again::Never => return Err(failure.error),
-            Again::Soon => jittered(FIRST_PAUSE * 2_u32.pow(tried - 1)),
-            Again::After(asked) => asked,
-        };
-        let next = Instant::now().checked_add(pause);
-        if tried == ATTEMPTS || next.is_none_or(|next| next >= deadline) {
-            return Err(failure.error);
-        }
-        tracing::debug!(%service, ?pause, detail = failure.error.detail(), "trying again");
-        tokio::time::sleep(pause).await;
-    }
+    Error::DeadlineExceeded { waiting }
 }
 
 /// Between half of `pause` and all of it, so that jobs that failed together do not come back
 /// together.
-fn jittered(pause: Duration) -> Duration {
+pub(super) fn jittered(pause: Duration) -> Duration {
     let mut random = [0; 1];
     // Without randomness the whole pause is right, too.
     let part = getrandom::fill(&mut random).map_or(1.0, |()| f64::from(random[0]) / 255.0);
@@ -60,16 +82,25 @@ fn jittered(pause: Duration) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use std::{cell::Cell, time::Duration};
+    use std::{cell::Cell, sync::Arc, time::Duration};
 
     use runner_secrets_proto::Reason;
     use tokio::time::Instant;
 
     use super::{ATTEMPTS, until};
     use crate::{
-        azure::fault::{Again, Failure},
+        azure::{
+            fault::{Again, Failure},
+            gate::{Bounds, Gate},
+        },
         error::{Detail, Error, Service},
     };
+
+    fn gate() -> Arc<Gate> {
+        let requests = 10;
+        let rate = None;
+        Gate::new(Service::KeyVault, Bounds { requests, rate })
+    }
 
     fn failure(again: Again) -> Failure {
         Failure {
@@ -86,12 +117,12 @@ mod tests {
     async fn tried(again: Again) -> (u32, Reason) {
         let tries = Cell::new(0);
         let deadline = Instant::now() + Duration::from_secs(30);
-        let outcome: Result<(), Error> = until(deadline, Service::KeyVault, || {
+        let outcome: Result<(), Failure> = until(&gate(), [0; 32], deadline, || {
             tries.set(tries.get() + 1);
             async { Err(failure(again)) }
         })
         .await;
-        (tries.get(), outcome.unwrap_err().reason())
+        (tries.get(), outcome.unwrap_err().error.reason())
     }
 
     #[tokio::test(start_paused = true)]
@@ -103,15 +134,15 @@ mod tests {
         assert_eq!(tried(soon).await, (ATTEMPTS, unavailable));
         let late = Again::After(Duration::from_secs(120));
         assert_eq!(tried(late).await, (1, unavailable));
-        assert_eq!(tried(Again::After(Duration::MAX)).await, (1, unavailable));
     }
 
     #[tokio::test(start_paused = true)]
     async fn silence_ends_at_the_deadline() {
         let deadline = Instant::now() + Duration::from_secs(30);
-        let outcome: Result<(), Error> =
-            until(deadline, Service::Entra, std::future::pending).await;
-        assert_eq!(outcome.unwrap_err().reason(), Reason::DeadlineExceeded);
+        let outcome: Result<(), Failure> =
+            until(&gate(), [0; 32], deadline, std::future::pending).await;
+        let reason = outcome.unwrap_err().error.reason();
+        assert_eq!(reason, Reason::DeadlineExceeded);
         assert_eq!(Instant::now(), deadline);
     }
 }

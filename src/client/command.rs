@@ -114,7 +114,7 @@ impl Call<'_> {
             return Ok(0);
         };
         self.refuse_to_be_traced(&spec)?;
-        let retrieval = self.retrieve(&spec, owner::shell).await?;
+        let retrieval = self.retrieve(&spec, self.places(), owner::shell).await?;
         let printed = match shell::exports(&retrieval) {
             Ok(script) => output.print(&script),
             Err(error) => Err(error),
@@ -148,7 +148,7 @@ impl Call<'_> {
                     output.say("stopped by a signal");
                     return Ok(exec::status_after(signal));
                 }
-                retrieval = self.retrieve(&spec, owner::this_process) => retrieval?,
+                retrieval = self.for_us(&spec) => retrieval?,
             }),
         };
         if let Some(retrieval) = &retrieval {
@@ -204,7 +204,7 @@ impl Call<'_> {
             problem: "is in no spec: RUNNER_SECRETS, RUNNER_SECRETS_FILE, RUNNER_SECRETS_SPEC_*"
                 .to_owned(),
         })?;
-        let retrieval = self.retrieve(&spec, owner::this_process).await?;
+        let retrieval = self.for_us(&spec).await?;
         self.report(&retrieval, output);
         let mut written = Ok(0);
         for (_, given) in retrieval.variables() {
@@ -238,14 +238,25 @@ impl Call<'_> {
         Ok(Arc::new(IdToken::new(token.to_owned())))
     }
 
+    fn places(&self) -> Places {
+        Places::of(self.environment)
+    }
+
+    /// For as long as this process runs.
+    async fn for_us(&self, spec: &Spec) -> Result<Retrieval, Error> {
+        let places = self.places().ending_with_us();
+        self.retrieve(spec, places, owner::this_process).await
+    }
+
     async fn retrieve(
         &self,
         spec: &Spec,
+        places: Places,
         owner: impl FnOnce(Option<i32>) -> Option<i32>,
     ) -> Result<Retrieval, Error> {
         let client = Client::connect(&self.socket()?, self.trusted).await?;
         let owner = owner(client.server_pid());
-        Retrieval::of(spec, client, owner, &Places::of(self.environment)).await
+        Retrieval::of(spec, client, owner, &places).await
     }
 
     fn socket(&self) -> Result<PathBuf, Error> {

@@ -4,13 +4,17 @@
 //! `file:` and the directory, which can name nothing but such a directory.
 
 use std::{
-    fs::{DirBuilder, Metadata},
+    fs::DirBuilder,
     io,
-    os::unix::fs::{DirBuilderExt as _, MetadataExt as _},
+    os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
 };
 
-use super::{environment::Environment, error::Error};
+use super::{
+    environment::Environment,
+    error::Error,
+    leftovers::{self, Mark},
+};
 use crate::{
     files::{Base, Files},
     name::VariableName,
@@ -24,12 +28,16 @@ pub struct Places {
     /// `$RUNNER_TEMP_PROJECT_DIR`, which belongs to one job at a time, and that job.
     project: Option<PathBuf>,
     job: String,
+    /// Whether files say that they end with this process.
+    marked: bool,
 }
 
 /// Files that the client wrote. Dropping this deletes them.
 #[derive(Debug)]
 pub struct Local {
     files: Files,
+    /// Where they end with this process.
+    mark: Option<Mark>,
     /// Ours, in one of the places.
     home: PathBuf,
     /// Whether they are still there in the job's next container.
@@ -61,6 +69,16 @@ impl Places {
             memory,
             project,
             job: if is_number { job } else { "0" }.to_owned(),
+            marked: false,
+        }
+    }
+
+    /// Lets files end with this process, however it ends, and not by release only.
+    #[must_use]
+    pub fn ending_with_us(self) -> Self {
+        Self {
+            marked: true,
+            ..self
         }
     }
 
@@ -72,7 +90,7 @@ impl Places {
     ) -> Result<Local, Error> {
         let mut problems = Vec::new();
         for place in &self.memory {
-            match in_memory(place, values) {
+            match self.in_memory(place, values) {
                 Ok(local) => return Ok(local),
                 Err(problem) => problems.push(problem),
             }
@@ -121,6 +139,23 @@ impl Places {
         }
     }
 
+    fn in_memory(
+        &self,
+        place: &Path,
+        values: &[(&VariableName, &SecretValue)],
+    ) -> Result<Local, String> {
+        let base = Base::open(place).map_err(|error| error.to_string())?;
+        match base.is_memory_backed() {
+            Ok(true) => {
+                let uid = rustix::process::geteuid().as_raw();
+                let home = place.join(format!("{PREFIX}{uid}"));
+                write(&home, values, self.marked, false)
+            }
+            Ok(false) => Err(format!("{} is not memory-backed", place.display())),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
     fn on_disk(
         &self,
         project: &Path,
@@ -132,7 +167,7 @@ impl Places {
         made.map_err(|error| format!("{}: {error}", project.display()))?;
         let home = project.join(format!("{PREFIX}{}", self.job));
         purge(project, &home);
-        write(&home, values, true)
+        write(&home, values, self.marked, true)
     }
 }
 
@@ -157,6 +192,7 @@ impl Local {
     /// Deletes the files, and says so if that fails.
     pub fn remove(self) -> Result<(), Error> {
         let removed = open_home(&self.home).map(|base| base.remove(&self.files.keep()));
+        drop(self.mark);
         leave(&self.home);
         match removed {
             Ok(removed) => Ok(removed?),
@@ -165,21 +201,10 @@ impl Local {
     }
 }
 
-fn in_memory(place: &Path, values: &[(&VariableName, &SecretValue)]) -> Result<Local, String> {
-    let base = Base::open(place).map_err(|error| error.to_string())?;
-    match base.is_memory_backed() {
-        Ok(true) => {
-            let uid = rustix::process::geteuid().as_raw();
-            write(&place.join(format!("{PREFIX}{uid}")), values, false)
-        }
-        Ok(false) => Err(format!("{} is not memory-backed", place.display())),
-        Err(error) => Err(error.to_string()),
-    }
-}
-
 fn write(
     home: &Path,
     values: &[(&VariableName, &SecretValue)],
+    marked: bool,
     lasting: bool,
 ) -> Result<Local, String> {
     match DirBuilder::new().mode(0o700).create(home) {
@@ -188,30 +213,45 @@ fn write(
         }
         _ => {}
     }
-    let written = open_home(home)?.materialise(MODE, None, values.iter().copied());
-    match written {
-        Ok(files) => Ok(Local {
+    let base = open_home(home)?;
+    leftovers::purge(home, &base);
+    match written(home, &base, values, marked) {
+        Ok((files, mark)) => Ok(Local {
             files,
+            mark,
             home: home.to_owned(),
             lasting,
         }),
-        Err(error) => {
+        Err(problem) => {
             leave(home);
-            Err(error.to_string())
+            Err(problem)
         }
     }
+}
+
+/// The mark comes before the values: there is no time at which nobody knows whose they are.
+fn written(
+    home: &Path,
+    base: &Base,
+    values: &[(&VariableName, &SecretValue)],
+    marked: bool,
+) -> Result<(Files, Option<Mark>), String> {
+    let staged = base.stage().map_err(|error| error.to_string())?;
+    let mark = marked.then(|| Mark::set(home, staged.name()));
+    let mark = mark.transpose();
+    let mark = mark.map_err(|error| format!("{}: {error}", home.display()))?;
+    let files = base.fill(staged, MODE, None, values.iter().copied());
+    Ok((files.map_err(|error| error.to_string())?, mark))
 }
 
 /// Opens a directory of ours: anybody may create one of that name in `/dev/shm`, so it must belong
 /// to us and be closed to others.
 fn open_home(home: &Path) -> Result<Base, String> {
     let base = Base::open(home).map_err(|error| error.to_string())?;
-    let uid = rustix::process::geteuid().as_raw();
-    let closed = |home: &Metadata| home.uid() == uid && home.mode() & 0o7777 == 0o700;
-    match home.symlink_metadata() {
-        Ok(metadata) if closed(&metadata) => Ok(base),
-        Ok(_) => Err(format!("{} belongs to others", home.display())),
-        Err(error) => Err(format!("{}: {error}", home.display())),
+    match base.is_ours_alone() {
+        Ok(true) => Ok(base),
+        Ok(false) => Err(format!("{} belongs to others", home.display())),
+        Err(error) => Err(error.to_string()),
     }
 }
 
@@ -239,6 +279,7 @@ fn purge(project: &Path, own: &Path) {
         for name in left.flatten().map(|entry| entry.file_name()) {
             drop(name.to_str().map(|name| base.remove(name)));
         }
+        leftovers::forget(&home);
         leave(&home);
     }
 }

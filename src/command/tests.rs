@@ -40,6 +40,7 @@ async fn ran(command: &Command, directory: &Path) -> (u8, String, String) {
         stdout: &mut stdout,
         stderr: &mut stderr,
         colour: true,
+        watched: false,
     };
     let status = run(command, &directory.join("config.toml"), &mut streams).await;
     let text = |bytes| String::from_utf8(bytes).unwrap();
@@ -90,6 +91,7 @@ async fn nobody_at_the_other_end_is_no_panic() {
         stdout: &mut File::options().write(true).open("/dev/full").unwrap(),
         stderr: &mut Vec::new(),
         colour: false,
+        watched: false,
     };
     let path = place.path().join("config.toml");
     assert_eq!(run(&Command::CheckConfig, &path, &mut streams).await, 1);

@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{
-    Config, Delivery, Files, Limits, Listen, Log, LogFormat, audit, issuer,
+    Config, Delivery, Files, Limits, Listen, Log, LogFormat, OnStop, audit, issuer,
     raw::Table,
     rule::{self, Rules},
     value::{Count, DeliveryChoice, Host, HttpUrl, HttpsUrl, Octal},
@@ -116,13 +116,22 @@ fn files(mut table: Table<'_>) -> Files {
             "has other characters than letters, digits and _ . / -; paths in it go through shells";
         table.problem("directory", problem.to_owned());
     }
+    let state = PathBuf::from("/run/runner-secrets-state");
+    let state_directory = table.or("state_directory", state);
+    // Jobs can see the one and must never see the other.
+    if state_directory.starts_with(&directory) || directory.starts_with(&state_directory) {
+        let problem = "is, or is in, or holds files.directory; give it a place of its own";
+        table.problem("state_directory", problem.to_owned());
+    }
     Files {
         directory,
+        state_directory,
         require_memory_backed: table.or("require_memory_backed", true),
         mode,
         max_ttl: table.or("max_ttl", DAY),
         // after_script is another process than the script, and still needs the files.
         owner_grace: table.or("owner_grace", Duration::from_secs(10 * 60)),
+        on_stop: table.or("on_stop", OnStop::Delete),
     }
 }
 
@@ -220,9 +229,27 @@ fn limits(mut table: Table<'_>) -> Limits {
         );
         table.problem("request_bytes", problem);
     }
+    let rate = |Count(rate)| u32::try_from(rate).unwrap_or(u32::MAX);
     Limits {
         secrets,
         request_bytes,
+        // Each waits for Azure more than it works: two processors are busy with far fewer, and
+        // 256 times what a request holds is what the memory's figures are for.
+        requests: table.or("requests", Count(256)).0,
+        // Four times as many are through in a second; more would only wait for a refusal.
+        queue: table.or("queue", Count(1024)).0,
+        // A matrix of 100 jobs that starts at once, ten times over. One vault has 400 reads a second.
+        caller_rate: rate(table.or("caller_rate", Count(100))),
+        // A script that takes its secrets one by one; a loop that does nothing else is a mistake.
+        token_rate: rate(table.or("token_rate", Count(5))),
+        // The largest request is one round trip, with some room for others.
+        upstream_requests: table.or("upstream_requests", Count(128)).0,
+        // Key Vault takes 4,000 within ten seconds, from all who read the vault.
+        vault_reads: rate(table.or("vault_reads", Count(3600))),
+        // Every request that may wait has one, and some are between two requests.
+        connections: table.or("connections", Count(2048)).0,
+        // A client takes a connection for a job; whoever keeps one has pauses of less.
+        idle_timeout: table.or("idle_timeout", Duration::from_secs(60)),
         request_timeout: table.or("request_timeout", Duration::from_secs(30)),
         stop_timeout: table.or("stop_timeout", Duration::from_secs(30)),
     }

@@ -67,10 +67,12 @@ fn listen(listen: &Listen) -> Value {
 fn files(files: &Files) -> Value {
     json!({
         "directory": files.directory,
+        "state_directory": files.state_directory,
         "require_memory_backed": files.require_memory_backed,
         "file_mode": mode(files.mode),
         "max_ttl": duration(files.max_ttl),
         "owner_grace": duration(files.owner_grace),
+        "on_stop": files.on_stop.to_string(),
     })
 }
 
@@ -125,6 +127,14 @@ fn limits(limits: &Limits) -> Value {
     json!({
         "secrets": limits.secrets,
         "request_bytes": limits.request_bytes,
+        "requests": limits.requests,
+        "queue": limits.queue,
+        "caller_rate": limits.caller_rate,
+        "token_rate": limits.token_rate,
+        "upstream_requests": limits.upstream_requests,
+        "vault_reads": limits.vault_reads,
+        "connections": limits.connections,
+        "idle_timeout": duration(limits.idle_timeout),
         "request_timeout": duration(limits.request_timeout),
         "stop_timeout": duration(limits.stop_timeout),
     })

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use toml::de::DeValue;
 use url::Url;
 
-use super::{LogFormat, raw::Value};
+use super::{LogFormat, OnStop, raw::Value};
 use crate::{
     azure::{ClientId, TenantId},
     vault::Origin,
@@ -58,6 +58,16 @@ impl Value for DeliveryChoice {
             "files" => Ok(Self::Files),
             "inline" => Ok(Self::Inline),
             other => Err(format!("{other:?} is neither \"files\" nor \"inline\"")),
+        }
+    }
+}
+
+impl Value for OnStop {
+    fn read(value: &DeValue<'_>) -> Result<Self, String> {
+        match String::read(value)?.as_str() {
+            "delete" => Ok(Self::Delete),
+            "keep" => Ok(Self::Keep),
+            other => Err(format!("{other:?} is neither \"delete\" nor \"keep\"")),
         }
     }
 }

@@ -1,19 +1,31 @@
 //! How long files live: until their job releases them, until their time is over, until some time
 //! after the process that owns them ended, or until the daemon stops; whichever comes first. Each
-//! end is reported, once, when the files are gone.
+//! end is reported when the files are gone. Files that cannot be deleted are not forgotten: it is
+//! tried again and again, and by the next daemon, which finds a [note](super::note) of them.
+
+mod end;
+mod granted;
 
 use std::{
     collections::HashMap,
     fmt,
-    path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use tokio::{sync::Notify, task::AbortHandle, time::Instant};
+use tokio::{sync::Notify, task::AbortHandle};
 
-use super::{Base, Files, owner::Owner};
-use crate::{error, name::VariableName, secret::SecretValue};
+pub use self::{
+    end::{End, Ended},
+    granted::Granted,
+};
+use super::{
+    Base, Files, Staged,
+    moment::{Alarm, Moment},
+    note::{self, Note, Noted, Notes},
+    owner::Owner,
+};
+use crate::{error::Error, name::VariableName, secret::SecretValue};
 
 /// Who may end a lease: a process of the same user with a token of the same job.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,79 +47,48 @@ pub struct Terms {
     pub request_id: String,
     /// Who may end it at any time.
     pub holder: Holder,
-    /// How long it lasts at the most.
-    pub left: Duration,
+    /// When it ends at the latest.
+    pub until: Moment,
     /// The process that it ends with, and how long after that.
     pub owner: Option<(Owner, Duration)>,
 }
 
-/// A lease that came to its end.
-#[derive(Clone, Debug)]
-pub struct Ended {
-    /// Its id.
-    pub lease: String,
-    /// The request that it was granted for.
-    pub request_id: String,
-    /// Whose it was.
-    pub holder: Holder,
-    /// Why it ended.
-    pub end: End,
-}
-
-/// What ends a lease.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
-    /// It was granted, and its request failed or was abandoned before the answer.
-    Abandoned,
-    /// Its time was over.
-    Expired,
-    /// The process that owned it had ended, and its grace was over.
-    OwnerEnded,
-    /// Its job gave it back.
-    Released,
-    /// The daemon stopped.
-    Stopped,
-    /// An earlier daemon left it behind.
-    Swept,
-}
-
-impl End {
-    /// What it is called on record.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Abandoned => "ABANDONED",
-            Self::Expired => "EXPIRED",
-            Self::OwnerEnded => "OWNER_ENDED",
-            Self::Released => "RELEASED",
-            Self::Stopped => "STOPPED",
-            Self::Swept => "SWEPT",
-        }
-    }
-}
-
 /// The leases of a daemon. Dropping this deletes all their files.
 pub struct Leases {
-    held: Mutex<HashMap<String, Lease>>,
+    book: Mutex<Book>,
     changed: Notify,
+    notes: Option<Notes>,
     ended: Box<dyn Fn(Ended) + Send + Sync>,
 }
 
-impl fmt::Debug for Leases {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Leases").finish_non_exhaustive()
-    }
+#[derive(Debug, Default)]
+struct Book {
+    held: HashMap<String, Lease>,
+    /// Those that have ended and whose files could not be deleted yet.
+    left: Vec<Left>,
+    /// Whether no more are granted.
+    closed: bool,
 }
 
 #[derive(Debug)]
 struct Lease {
     request_id: String,
     holder: Holder,
-    until: Instant,
+    until: Moment,
     /// Why it ends when its time is over.
     end: End,
     files: Files,
-    _watch: Option<Watch>,
+    noted: Option<Noted>,
+    watch: Option<Watch>,
+}
+
+#[derive(Debug)]
+struct Left {
+    id: String,
+    lease: Lease,
+    end: End,
+    /// When it is tried again.
+    due: Moment,
 }
 
 /// The task that waits for the end of an owner.
@@ -120,60 +101,27 @@ impl Drop for Watch {
     }
 }
 
-/// A lease whose holder has not heard of it yet. Dropping this ends it, unless it is
-/// [kept](Self::keep).
-#[derive(Debug)]
-#[must_use = "the lease ends when this is dropped"]
-pub struct Granted {
-    leases: Weak<Leases>,
-    id: String,
-    directory: PathBuf,
-    until: Instant,
-}
-
-impl Granted {
-    /// What to release it by.
-    #[must_use]
-    pub fn id(&self) -> &str {
-        &self.id
-    }
-
-    /// The file of a variable.
-    #[must_use]
-    pub fn path(&self, variable: &VariableName) -> PathBuf {
-        self.directory.join(variable.as_str())
-    }
-
-    /// How long it lasts at the most.
-    #[must_use]
-    pub fn left(&self) -> Duration {
-        self.until.saturating_duration_since(Instant::now())
-    }
-
-    /// Leaves the lease to its holder, who has to be told the id.
-    pub fn keep(mut self) -> String {
-        self.leases = Weak::new();
-        std::mem::take(&mut self.id)
-    }
-}
-
-impl Drop for Granted {
-    fn drop(&mut self) {
-        if let Some(leases) = self.leases.upgrade() {
-            let lease = leases.held().remove(&self.id);
-            leases.end(std::mem::take(&mut self.id), lease, End::Abandoned);
-        }
+impl fmt::Debug for Leases {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Leases").finish_non_exhaustive()
     }
 }
 
 impl Leases {
-    /// No leases yet. `ended` hears of the end of each.
-    pub fn new(ended: impl Fn(Ended) + Send + Sync + 'static) -> Self {
+    /// No leases yet. `ended` hears of the end of each; the next daemon finds notes of them in
+    /// `notes`.
+    pub fn new(notes: Option<Notes>, ended: impl Fn(Ended) + Send + Sync + 'static) -> Self {
         Self {
-            held: Mutex::default(),
+            book: Mutex::default(),
             changed: Notify::new(),
+            notes,
             ended: Box::new(ended),
         }
+    }
+
+    /// Where the notes are.
+    pub(super) fn notes(&self) -> Option<&Notes> {
+        self.notes.as_ref()
     }
 
     /// Writes the values to files of mode `mode` below `base`, for the holder alone.
@@ -181,83 +129,245 @@ impl Leases {
         self: &Arc<Self>,
         base: &Base,
         mode: u32,
-        values: impl Iterator<Item = (&'a VariableName, &'a SecretValue)>,
+        values: impl Iterator<Item = (&'a VariableName, &'a SecretValue)> + Clone,
         terms: Terms,
-    ) -> Result<Granted, error::Error> {
-        let id = base.random_name().map_err(error::Error::FilesFailed)?;
-        let files = base
-            .materialise(mode, Some(terms.holder.uid), values)
-            .map_err(error::Error::FilesFailed)?;
-        let until = Instant::now() + terms.left;
-        let granted = Granted {
-            leases: Arc::downgrade(self),
-            id: id.clone(),
-            directory: files.directory(),
-            until,
-        };
-        let watch = terms
-            .owner
-            .map(|(owner, grace)| self.watch(id.clone(), owner, grace));
+    ) -> Result<Granted, Error> {
+        let failed = Error::FilesFailed;
+        let id = base.random_name().map_err(failed)?;
+        let staged = base.stage().map_err(failed)?;
+        // Before the first secret is in it, so that there is none that the next daemon does not
+        // know of.
+        let noted = self.note(&staged, &id, &terms).map_err(failed)?;
+        let granted = Granted::new(self, &id, staged.path(), terms.until);
+        let files = base.fill(staged, mode, Some(terms.holder.uid), values);
         let lease = Lease {
             request_id: terms.request_id,
             holder: terms.holder,
-            until,
+            until: terms.until,
             end: End::Expired,
-            files,
-            _watch: watch,
+            files: files.map_err(failed)?,
+            noted,
+            watch: None,
         };
-        self.held().insert(id, lease);
-        self.changed.notify_one();
+        self.hold(id, lease, terms.owner)?;
         Ok(granted)
     }
 
     /// Deletes the files of a lease. Gives whether there were any; a lease of another job, or of
     /// another user, is refused.
-    pub fn release(&self, id: &str, holder: &Holder) -> Result<bool, error::Error> {
-        let lease = {
-            let mut held = self.held();
-            match held.get(id) {
-                Some(lease) if lease.holder != *holder => {
-                    return Err(error::Error::CallerDenied {
-                        problem: "the lease belongs to another job or another user",
-                    });
-                }
-                _ => held.remove(id),
-            }
-        };
-        let known = lease.is_some();
-        self.end(id.to_owned(), lease, End::Released);
-        Ok(known)
+    pub fn release(&self, id: &str, holder: &Holder) -> Result<bool, Error> {
+        if let Some(lease) = self.book().held.get(id)
+            && lease.holder != *holder
+        {
+            return Err(Error::CallerDenied {
+                problem: "the lease belongs to another job or another user",
+            });
+        }
+        self.end_of(id, End::Released).map_err(Error::FilesFailed)
     }
 
     /// Deletes the files of leases whose time is over, for as long as it is polled.
-    pub async fn expire(&self) {
+    pub async fn expire(self: &Arc<Self>, alarm: &Alarm) {
         loop {
-            for (id, lease) in self.take_expired(Instant::now()) {
+            for (id, lease) in self.take_expired() {
                 let end = lease.end;
-                self.end(id, Some(lease), end);
+                // What fails is logged and tried again.
+                drop(self.end(id, lease, end));
             }
-            let next = self.held().values().map(|lease| lease.until).min();
-            let changed = self.changed.notified();
-            match next {
-                Some(next) => drop(tokio::time::timeout_at(next, changed).await),
-                None => changed.await,
+            self.try_again().await;
+            let next = self.next();
+            tokio::select! {
+                () = self.changed.notified() => {}
+                rung = alarm.at(next) => if let Err(error) = rung {
+                    tracing::error!(%error, "the alarm for leases fails");
+                    tokio::time::sleep(AGAIN).await;
+                }
             }
         }
+    }
+
+    /// Grants no more from now on: what is granted now would be deleted before it could be used.
+    pub fn close(&self) {
+        self.book().closed = true;
     }
 
     /// How many there are.
     #[must_use]
     pub fn count(&self) -> usize {
-        self.held().len()
+        self.book().held.len()
     }
 
     /// Deletes all files, because the daemon stops.
     pub fn end_all(&self) {
-        let held = std::mem::take(&mut *self.held());
-        for (id, lease) in held {
-            self.end(id, Some(lease), End::Stopped);
+        for (id, mut lease, end) in self.take_all(End::Stopped) {
+            match lease.files.delete() {
+                Ok(()) => self.report(id, lease, end),
+                Err(error) => {
+                    tracing::error!(lease = id, %error, "secrets are left to the next start");
+                    lease.leave();
+                }
+            }
         }
+    }
+
+    /// Leaves all files to the next daemon, because this one stops.
+    pub fn leave_all(&self) {
+        let all = self.take_all(End::Stopped);
+        if !all.is_empty() {
+            tracing::info!(leases = all.len(), "left to the next daemon");
+        }
+        for (_, lease, _) in all {
+            lease.leave();
+        }
+    }
+
+    /// Goes on with the lease of an earlier daemon, whose owner may have ended meanwhile.
+    pub(super) fn adopt(self: &Arc<Self>, files: Files, noted: Noted, owner: Option<Owner>) {
+        let mut lease = Lease::noted(files, noted);
+        let Some(noted) = &lease.noted else { return };
+        let id = noted.note().lease.clone();
+        let grace = noted.note().owner.map(note::Owner::grace);
+        tracing::info!(
+            lease = id,
+            request_id = lease.request_id,
+            job_id = lease.holder.job_id,
+            "a lease of an earlier daemon is taken over"
+        );
+        let owner = owner.zip(grace);
+        if owner.is_none()
+            && let Some(grace) = grace
+        {
+            // It cannot be told when it ended; the grace counts from now.
+            lease.bring_forward(Moment::in_future(grace));
+        }
+        // A daemon that starts is not closed.
+        drop(self.hold(id, lease, owner));
+        self.changed.notify_one();
+    }
+
+    /// Deletes what an earlier daemon left. Gives whether it is gone.
+    pub(super) fn sweep(&self, files: Files, noted: Noted) -> bool {
+        let id = noted.note().lease.clone();
+        self.end(id, Lease::noted(files, noted), End::Swept).is_ok()
+    }
+
+    /// Ends a lease. Gives whether there was one.
+    fn end_of(&self, id: &str, end: End) -> Result<bool, super::Error> {
+        let lease = self.book().held.remove(id);
+        match lease.map(|lease| self.end(id.to_owned(), lease, end)) {
+            None => Ok(false),
+            // From its first step on, nobody else can reach what is still to be deleted.
+            Some(Err(error)) if !error.is_unfinished() => Err(error),
+            Some(_) => Ok(true),
+        }
+    }
+
+    /// Deletes the files first, so that whoever hears of the end can rely on it.
+    fn end(&self, id: String, mut lease: Lease, end: End) -> Result<(), super::Error> {
+        lease.watch = None;
+        let Err(error) = lease.files.delete_part() else {
+            self.report(id, lease, end);
+            return Ok(());
+        };
+        let due = if error.is_unfinished() {
+            Moment::now()
+        } else {
+            tracing::error!(lease = id, %error, "secrets are left behind, for now");
+            Moment::in_future(AGAIN)
+        };
+        self.book().left.push(Left {
+            id,
+            lease,
+            end,
+            due,
+        });
+        self.changed.notify_one();
+        Err(error)
+    }
+
+    /// Only then the note goes: an end may be reported twice, if the daemon is killed in between,
+    /// but none is missing.
+    fn report(&self, id: String, lease: Lease, end: End) {
+        let Lease {
+            request_id,
+            holder,
+            noted,
+            ..
+        } = lease;
+        (self.ended)(Ended {
+            lease: id,
+            request_id,
+            holder,
+            end,
+        });
+        drop(noted);
+    }
+
+    /// Tries to delete what could not be deleted before, where nobody waits for it.
+    async fn try_again(self: &Arc<Self>) {
+        let now = Moment::now();
+        let due: Vec<Left> = self
+            .book()
+            .left
+            .extract_if(.., |left| left.due <= now)
+            .collect();
+        if due.is_empty() {
+            return;
+        }
+        let leases = self.clone();
+        let trying = tokio::task::spawn_blocking(move || {
+            for mut left in due {
+                if left.lease.files.delete().is_ok() {
+                    leases.report(left.id, left.lease, left.end);
+                } else {
+                    left.due = Moment::in_future(AGAIN);
+                    leases.book().left.push(left);
+                }
+            }
+        });
+        drop(trying.await);
+    }
+
+    fn note(
+        &self,
+        staged: &Staged,
+        id: &str,
+        terms: &Terms,
+    ) -> Result<Option<Noted>, super::Error> {
+        let Some(notes) = &self.notes else {
+            return Ok(None);
+        };
+        let owner = terms.owner.as_ref();
+        let mut note = Note::new(notes, staged.name(), staged.identity());
+        note.until_ms = terms.until.as_millis();
+        note.owner = owner.map(|(owner, grace)| note::Owner::new(owner.identity(), *grace));
+        id.clone_into(&mut note.lease);
+        note.request.clone_from(&terms.request_id);
+        note.uid = terms.holder.uid;
+        note.issuer.clone_from(&terms.holder.issuer);
+        note.project_id.clone_from(&terms.holder.project_id);
+        note.job_id.clone_from(&terms.holder.job_id);
+        notes.write(note).map(Some)
+    }
+
+    /// Puts a lease into the book, unless that is closed.
+    fn hold(
+        self: &Arc<Self>,
+        id: String,
+        mut lease: Lease,
+        owner: Option<(Owner, Duration)>,
+    ) -> Result<(), Error> {
+        let mut book = self.book();
+        if book.closed {
+            return Err(Error::DeadlineExceeded {
+                waiting: "the daemon was stopping",
+            });
+        }
+        lease.watch = owner.map(|(owner, grace)| self.watch(id.clone(), owner, grace));
+        book.held.insert(id, lease);
+        drop(book);
+        self.changed.notify_one();
+        Ok(())
     }
 
     /// Brings the end of a lease forward when its owner has ended.
@@ -268,47 +378,89 @@ impl Leases {
             let Some(leases) = leases.upgrade() else {
                 return;
             };
-            let end = Instant::now() + grace;
-            if let Some(lease) = leases.held().get_mut(&id)
-                && end < lease.until
-            {
-                lease.until = end;
-                lease.end = End::OwnerEnded;
+            if let Some(lease) = leases.book().held.get_mut(&id) {
+                lease.bring_forward(Moment::in_future(grace));
             }
             leases.changed.notify_one();
         });
         Watch(watching.abort_handle())
     }
 
-    /// Deletes the files first, so that whoever hears of the end can rely on it.
-    fn end(&self, id: String, lease: Option<Lease>, end: End) {
-        let Some(Lease {
-            request_id,
-            holder,
-            files,
-            ..
-        }) = lease
-        else {
-            return;
-        };
-        drop(files);
-        (self.ended)(Ended {
-            lease: id,
-            request_id,
-            holder,
-            end,
-        });
+    fn take_expired(&self) -> Vec<(String, Lease)> {
+        let now = Moment::now();
+        let mut book = self.book();
+        let expired = book.held.extract_if(|_, lease| lease.until <= now);
+        expired.collect()
     }
 
-    fn take_expired(&self, now: Instant) -> Vec<(String, Lease)> {
-        let mut held = self.held();
-        held.extract_if(|_, lease| lease.until <= now).collect()
+    /// Everything, held or left, with its end; nothing is granted any more.
+    fn take_all(&self, end: End) -> Vec<(String, Lease, End)> {
+        let mut book = self.book();
+        book.closed = true;
+        let held = std::mem::take(&mut book.held).into_iter();
+        let left = std::mem::take(&mut book.left).into_iter();
+        held.map(|(id, lease)| (id, lease, end))
+            .chain(left.map(|left| (left.id, left.lease, left.end)))
+            .collect()
     }
 
-    fn held(&self) -> MutexGuard<'_, HashMap<String, Lease>> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    /// When there is something to do next.
+    fn next(&self) -> Option<Moment> {
+        let book = self.book();
+        let ends = book.held.values().map(|lease| lease.until);
+        ends.chain(book.left.iter().map(|left| left.due)).min()
+    }
+
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+impl Lease {
+    /// The lease that a note is of.
+    fn noted(files: Files, noted: Noted) -> Self {
+        let note = noted.note();
+        Self {
+            request_id: note.request.clone(),
+            holder: Holder {
+                uid: note.uid,
+                issuer: note.issuer.clone(),
+                project_id: note.project_id.clone(),
+                job_id: note.job_id.clone(),
+            },
+            until: Moment::from_millis(note.until_ms),
+            end: End::Expired,
+            files,
+            noted: Some(noted),
+            watch: None,
+        }
+    }
+
+    /// Lets it end at `until`, if it would not end before, because its owner has ended.
+    fn bring_forward(&mut self, until: Moment) {
+        if self.until <= until {
+            return;
+        }
+        self.until = until;
+        self.end = End::OwnerEnded;
+        let noted = self.noted.as_mut();
+        if let Some(Err(error)) = noted.map(|noted| noted.bring_forward(until.as_millis())) {
+            tracing::warn!(%error, "the next daemon would give the files another grace");
+        }
+    }
+
+    /// Leaves it to the next daemon.
+    fn leave(self) {
+        drop(self.files.keep());
+        if let Some(noted) = self.noted {
+            noted.keep();
+        }
+    }
+}
+
+/// Often enough for files to be gone soon after what hindered it has passed, and seldom enough not
+/// to fill the log.
+const AGAIN: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests;

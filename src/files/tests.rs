@@ -130,3 +130,75 @@ fn files_are_given_to_the_caller_and_taken_back_to_be_deleted() {
     drop(files);
     assert_eq!(entries(place.path()), 0);
 }
+
+/// Plants something of a kind at a path; `precious` is a file elsewhere.
+fn plant(what: &str, at: &Path, precious: &Path) -> bool {
+    use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
+
+    let node = |kind, device| mknodat(CWD, at, kind, Mode::RWXU, device).is_ok();
+    match what {
+        "file" => fs::write(at, "old").is_ok(),
+        "link" => std::os::unix::fs::symlink(precious, at).is_ok(),
+        "dangling link" => std::os::unix::fs::symlink(precious.with_extension("new"), at).is_ok(),
+        "hard link" => fs::hard_link(precious, at).is_ok(),
+        "directory" => fs::create_dir(at).is_ok(),
+        "pipe" => node(FileType::Fifo, 0),
+        // The one that reads as zeros; only root makes devices.
+        _ => node(FileType::CharacterDevice, makedev(1, 5)),
+    }
+}
+
+/// Only somebody who may write there can plant anything: with the daemon's own user, or root.
+#[test]
+fn what_was_planted_where_a_file_goes_is_not_written_to() {
+    let outside = tempfile::tempdir().unwrap();
+    let precious = outside.path().join("precious");
+    let value = SecretValue::new(b"secret".to_vec());
+    for what in [
+        "file",
+        "link",
+        "dangling link",
+        "hard link",
+        "directory",
+        "pipe",
+        "device",
+    ] {
+        let place = tempfile::tempdir_in(outside.path()).unwrap();
+        let base = Base::open(place.path()).unwrap();
+        fs::write(&precious, "x").unwrap();
+        let staged = base.stage().unwrap();
+        let hidden = place.path().join(format!(".{}", staged.name()));
+        if !plant(what, &hidden.join("A"), &precious) {
+            assert_eq!(what, "device");
+            continue;
+        }
+        let written = staged.write(&variable("A"), &value, 0o400, None);
+        let error = written.unwrap_err().to_string();
+        assert!(error.contains("File exists"), "{what}: {error}");
+        drop(staged);
+        assert_eq!(entries(place.path()), 0, "{what}");
+        assert_eq!(fs::read(&precious).unwrap(), b"x");
+        assert!(!precious.with_extension("new").exists());
+    }
+}
+
+#[test]
+fn a_directory_that_was_swapped_for_another_is_left_alone() {
+    let place = tempfile::tempdir().unwrap();
+    let base = Base::open(place.path()).unwrap();
+    for link in [false, true] {
+        let files = base.materialise(0o400, None, std::iter::empty()).unwrap();
+        let directory = files.directory();
+        let moved = place.path().join(format!("moved-{link}"));
+        fs::rename(&directory, &moved).unwrap();
+        if link {
+            std::os::unix::fs::symlink(&moved, &directory).unwrap();
+        } else {
+            fs::create_dir(&directory).unwrap();
+        }
+        fs::write(moved.join("precious"), "x").unwrap();
+        drop(files);
+        assert!(directory.symlink_metadata().is_ok());
+        assert!(moved.join("precious").exists());
+    }
+}

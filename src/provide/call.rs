@@ -9,6 +9,7 @@ use crate::{
     files::lease::Granted,
     name::VariableName,
     policy::Asked,
+    process::Process,
     secret::{IdToken, SecretValue},
 };
 
@@ -21,6 +22,8 @@ pub struct Call {
     pub uid: Option<u32>,
     /// The calling process, where the system tells it.
     pub pid: Option<i32>,
+    /// The same, held by a descriptor.
+    pub process: Option<Arc<Process>>,
     /// The job that the tokens must be of, where the front knows it from GitLab itself.
     pub job_id: Option<String>,
     /// The process whose end ends the lease, where the caller names one.

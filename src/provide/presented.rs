@@ -4,24 +4,33 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use aws_lc_rs::digest;
 use tokio::time::Instant;
 
-use crate::{error::Error, token::Claims};
+use crate::{
+    error::Error,
+    limits::{Pace, Rate},
+    token::Claims,
+};
 
 /// The tokens that were presented and have not expired.
-#[derive(Debug, Default)]
-pub struct Presented(Mutex<HashMap<[u8; digest::SHA256_OUTPUT_LEN], First>>);
+#[derive(Debug)]
+pub struct Presented {
+    tokens: Mutex<HashMap<[u8; digest::SHA256_OUTPUT_LEN], First>>,
+    /// How often one may be.
+    rate: Rate,
+}
 
 #[derive(Debug)]
 struct First {
     uid: Option<u32>,
     until: SystemTime,
     times: u64,
+    pace: Pace,
     explained: Explained,
 }
 
@@ -36,15 +45,25 @@ impl Presented {
     // A busy host has some thousand jobs in the longest life of a token; an entry has 100 bytes.
     const MOST: usize = 100_000;
 
+    /// None yet; one token may be presented `per_second` times a second in the long run, and ten
+    /// times as often at once.
+    pub fn new(per_second: u32) -> Self {
+        Self {
+            tokens: Mutex::default(),
+            rate: Rate::new(per_second, per_second.saturating_mul(10)),
+        }
+    }
+
     /// Takes note that `uid` presented a verified token, and gives how often that was. Another
-    /// user's is refused. One that came from GitLab itself, without a user, is nobody's yet.
+    /// user's is refused, and so is one that comes too often. One that came from GitLab itself,
+    /// without a user, is nobody's yet.
     pub(super) fn by(
         &self,
         uid: Option<u32>,
         claims: &Claims,
         now: SystemTime,
     ) -> Result<u64, Error> {
-        let mut tokens = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tokens = self.tokens();
         let identity = identity(claims);
         if tokens.len() >= Self::MOST && !tokens.contains_key(&identity) {
             make_room(&mut tokens, now);
@@ -53,6 +72,7 @@ impl Presented {
             uid,
             until: claims.expires_at,
             times: 0,
+            pace: Pace::default(),
             explained: Explained {
                 since: Instant::now(),
                 times: 0,
@@ -63,6 +83,11 @@ impl Presented {
             let problem = "another user of this host presented the same ID token before";
             return Err(Error::CallerDenied { problem });
         }
+        let spent = first.pace.take(self.rate, Instant::now());
+        spent.map_err(|retry_after| Error::Overloaded {
+            problem: "this ID token is used more often than limits.token_rate allows",
+            retry_after,
+        })?;
         first.times += 1;
         if first.times > 1 {
             tracing::info!(
@@ -80,7 +105,7 @@ impl Presented {
         // thousands of times.
         const MOST: u32 = 30;
         const MINUTE: Duration = Duration::from_secs(60);
-        let mut tokens = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tokens = self.tokens();
         let Some(first) = tokens.get_mut(&identity(claims)) else {
             return Ok(());
         };
@@ -99,6 +124,10 @@ impl Presented {
         }
         explained.times += 1;
         Ok(())
+    }
+
+    fn tokens(&self) -> MutexGuard<'_, HashMap<[u8; digest::SHA256_OUTPUT_LEN], First>> {
+        self.tokens.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -153,7 +182,7 @@ mod tests {
 
     #[test]
     fn a_token_is_of_the_user_who_presents_it_first() {
-        let presented = Presented::default();
+        let presented = Presented::new(100);
         assert!(presented.by(Some(1), &claims("a", 10), at(1)).is_ok());
         assert!(presented.by(Some(1), &claims("a", 10), at(2)).is_ok());
         assert!(presented.by(Some(2), &claims("a", 10), at(2)).is_err());
@@ -162,7 +191,7 @@ mod tests {
 
     #[test]
     fn a_token_from_gitlab_itself_is_still_to_be_had() {
-        let presented = Presented::default();
+        let presented = Presented::new(100);
         assert!(presented.by(None, &claims("a", 10), at(1)).is_ok());
         assert!(presented.by(Some(1), &claims("a", 10), at(2)).is_ok());
         assert!(presented.by(None, &claims("a", 10), at(2)).is_ok());
@@ -171,7 +200,7 @@ mod tests {
 
     #[test]
     fn expired_tokens_make_room_and_a_flood_is_bounded() {
-        let presented = Presented::default();
+        let presented = Presented::new(100);
         let most = u64::try_from(Presented::MOST).unwrap();
         for token in 0..most {
             presented
@@ -181,7 +210,7 @@ mod tests {
         presented
             .by(Some(1), &claims("more", most * 2), at(1))
             .unwrap();
-        let held = presented.0.lock().unwrap().len();
+        let held = presented.tokens().len();
         assert!(held <= Presented::MOST / 2 + 1, "{held}");
         presented
             .by(Some(1), &claims("late", most * 3), at(most * 2))
@@ -194,8 +223,18 @@ mod tests {
     }
 
     #[test]
+    fn a_token_that_comes_too_often_is_refused_for_a_while() {
+        let presented = Presented::new(5);
+        for _ in 0..50 {
+            presented.by(Some(1), &claims("a", 10), at(1)).unwrap();
+        }
+        assert!(presented.by(Some(1), &claims("a", 10), at(1)).is_err());
+        assert!(presented.by(Some(1), &claims("b", 10), at(1)).is_ok());
+    }
+
+    #[test]
     fn a_token_is_explained_thirty_times_a_minute() {
-        let presented = Presented::default();
+        let presented = Presented::new(100);
         let start = Instant::now();
         let (one, other) = (claims("a", 10), claims("b", 10));
         presented.by(Some(1), &one, at(1)).unwrap();

@@ -4,23 +4,29 @@
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
-use tonic::{Request, Status, metadata::MetadataMap, transport::server::UdsConnectInfo};
+use tonic::{Request, Status, metadata::MetadataMap};
 
 use super::encode;
 use crate::{
     audit::{
         Audit,
-        event::{Caller, Process},
+        event::{Caller, Local},
     },
     error::Error,
+    process::Process,
+    socket::Peer,
 };
 
 /// A request that may be read.
 #[derive(Clone, Debug)]
 pub(crate) struct Arrival {
     pub(crate) request_id: String,
-    pub(crate) caller: Caller,
-    pub(crate) deadline: Instant,
+    pub(super) caller: Caller,
+    /// The calling process itself, where it still runs.
+    pub(super) process: Option<Arc<Process>>,
+    /// The connection that it came over.
+    pub(super) connection: u64,
+    pub(super) deadline: Instant,
 }
 
 /// Who may call, and how long a request may take.
@@ -37,43 +43,46 @@ impl Door {
     /// Attaches an [`Arrival`] to a request, or turns it away.
     pub(crate) fn admit(&self, mut request: Request<()>) -> Result<Request<()>, Status> {
         let request_id = request_id().map_err(|error| encode::status("", &error))?;
-        let peer = request.extensions().get::<UdsConnectInfo>();
-        let peer = peer.and_then(|peer| peer.peer_cred.as_ref());
-        let caller = peer.map(|peer| Process {
-            uid: peer.uid(),
-            gid: peer.gid(),
-            pid: peer.pid(),
-        });
-        let caller = self.may_call(&request_id, caller);
-        let caller = caller.map_err(|error| encode::status(&request_id, &error))?;
+        let peer = request.extensions().get::<Peer>().cloned();
+        let admitted = self.may_call(&request_id, peer);
+        let peer = admitted.map_err(|error| encode::status(&request_id, &error))?;
         let longest = self.request_timeout;
         let allowed = timeout(request.metadata()).map_or(longest, |asked| longest.min(asked));
         request.extensions_mut().insert(Arrival {
             request_id,
-            caller,
+            caller: peer.caller(),
+            connection: peer.connection,
+            process: peer.process,
             deadline: Instant::now() + allowed,
         });
         Ok(request)
     }
 
-    /// Who calls, if they may; otherwise that goes on record here, where the request ends.
-    fn may_call(&self, request_id: &str, caller: Option<Process>) -> Result<Caller, Error> {
-        let denied = |problem| Err(Error::CallerDenied { problem });
-        let Some(caller) = caller else {
-            return denied("the calling process cannot be told");
-        };
-        if self.allowed_uids.is_empty() || self.allowed_uids.contains(&caller.uid) {
-            return Ok(Caller::Process(caller));
+    fn may_call(&self, request_id: &str, peer: Option<Peer>) -> Result<Peer, Error> {
+        let denied = |problem| Error::CallerDenied { problem };
+        let peer = peer.ok_or_else(|| denied("the calling process cannot be told"))?;
+        if self.allowed_uids.is_empty() || self.allowed_uids.contains(&peer.uid) {
+            return Ok(peer);
         }
-        let caller = Caller::Process(caller);
-        let refused = denied("this user of the host may not use the daemon");
-        let span = span("connect", request_id, caller);
-        span.in_scope(|| {
-            self.audit
-                .record("connect", request_id, caller)
-                .close(&refused);
-        });
-        refused
+        let error = denied("this user of the host may not use the daemon");
+        turned_away(&self.audit, request_id, peer.caller(), &error);
+        Err(error)
+    }
+}
+
+/// Puts on record that a request ends here, before it is read.
+pub(super) fn turned_away(audit: &Audit, request_id: &str, caller: Caller, error: &Error) {
+    span("connect", request_id, caller).in_scope(|| {
+        audit
+            .record("connect", request_id, caller)
+            .close(Err(error));
+    });
+}
+
+impl Peer {
+    fn caller(&self) -> Caller {
+        let Self { uid, gid, pid, .. } = *self;
+        Caller::Local(Local { uid, gid, pid })
     }
 }
 
@@ -82,7 +91,9 @@ impl Arrival {
     pub(crate) fn over_the_network(address: IpAddr, timeout: Duration) -> Result<Self, Error> {
         Ok(Self {
             request_id: request_id()?,
-            caller: Caller::Peer { address },
+            caller: Caller::Remote { address },
+            process: None,
+            connection: 0,
             deadline: Instant::now() + timeout,
         })
     }
@@ -102,10 +113,10 @@ impl Arrival {
 
 fn span(call: &'static str, request_id: &str, caller: Caller) -> tracing::Span {
     match caller {
-        Caller::Process(Process { uid, gid, pid }) => {
+        Caller::Local(Local { uid, gid, pid }) => {
             tracing::info_span!("request", call, request_id, uid, gid, pid)
         }
-        Caller::Peer { address } => tracing::info_span!("request", call, request_id, %address),
+        Caller::Remote { address } => tracing::info_span!("request", call, request_id, %address),
     }
 }
 

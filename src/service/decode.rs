@@ -46,6 +46,7 @@ pub(super) fn call<V>(
         uid: arrival.caller.uid(),
         pid: arrival.caller.pid(),
         job_id: None,
+        process: arrival.process.clone(),
         owner_pid: (request.owner_pid != 0).then_some(request.owner_pid),
         wanted: wanted.collect::<Result<_, _>>()?,
         delivery: front.delivery,

@@ -2,13 +2,17 @@
 
 use std::{
     collections::BTreeMap,
+    convert::Infallible,
     path::Path,
     pin::Pin,
     task::{Context, Poll},
     time::Duration,
 };
 
-use hyper::{body::Incoming, client::conn::http2};
+use hyper::{
+    body::{Bytes, Frame, Incoming},
+    client::conn::http2,
+};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use runner_secrets_proto::{
     ERROR_DOMAIN, REQUEST_ID_HEADER, Reason,
@@ -120,6 +124,16 @@ impl Caller {
     pub(crate) async fn connect(socket: &Path) -> Self {
         let stream = UnixStream::connect(socket).await;
         let stream = stream.unwrap_or_else(|error| panic!("{}: {error}", socket.display()));
+        Self::of(stream).await
+    }
+
+    /// Over a connection that somebody else made.
+    pub(crate) async fn over(stream: std::os::unix::net::UnixStream) -> Self {
+        stream.set_nonblocking(true).unwrap();
+        Self::of(UnixStream::from_std(stream).unwrap()).await
+    }
+
+    async fn of(stream: UnixStream) -> Self {
         let handshake = http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
         let (sender, connection) = handshake.await.unwrap();
         drop(tokio::spawn(connection));
@@ -207,10 +221,42 @@ impl Caller {
         }
     }
 
+    /// Sends the head of a request whose message never comes, and gives the refusal that there is
+    /// all the same.
+    pub(crate) async fn never_ends(&self, method: &str) -> Refusal {
+        let request = http::Request::post(format!(
+            "http://localhost/runner_secrets.v1.SecretsProvider/{method}"
+        ));
+        let request = request.header("content-type", "application/grpc");
+        let request = request.body(Body::new(Never)).unwrap();
+        let answer = within(self.connection().call(request)).await.unwrap();
+        Refusal::of(&Status::from_header_map(answer.headers()).unwrap())
+    }
+
+    /// Whether the daemon has closed the connection.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.connection.0.is_closed()
+    }
+
     fn client(&self) -> SecretsProviderClient<Connection> {
         const ROOM: usize = 64 * 1024 * 1024;
         let client = SecretsProviderClient::with_origin(self.connection(), origin());
         client.max_decoding_message_size(ROOM)
+    }
+}
+
+/// A request's message that is never sent.
+struct Never;
+
+impl hyper::body::Body for Never {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Pending
     }
 }
 

@@ -2,46 +2,24 @@
 //! tokens of several jobs in one request.
 
 use std::{
-    convert::Infallible,
     fs,
     os::unix::process::CommandExt as _,
-    pin::Pin,
     process::{Command, Output, Stdio},
-    task::{Context, Poll},
 };
 
-use hyper::body::{Body, Bytes, Frame};
 use runner_secrets_proto::{Reason, v1::Secret};
 use serde_json::{Map, Value, json};
 use tokio::time::timeout;
-use tonic::{
-    Status,
-    codegen::{Service as _, http},
-};
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
 use crate::{
-    call::{Refusal, ask, origin, secret},
+    call::{ask, origin, secret},
+    crowd::can_be_other_users,
     daemon::{PATIENCE, Place},
     job::{CLIENT, entry, stderr},
     signer,
     stage::Stage,
 };
-
-/// A request's message that is never sent.
-struct Never;
-
-impl Body for Never {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        Poll::Pending
-    }
-}
 
 fn own_uid() -> u32 {
     rustix::process::geteuid().as_raw()
@@ -54,16 +32,8 @@ async fn users_that_may_not_call_are_turned_away_before_their_request_is_read() 
         Stage::with(|config| config.set("listen.allowed_uids", format!("[{nobody_here}]"))).await;
     let caller = stage.caller().await;
     for method in ["Resolve", "Explain", "Release"] {
-        let request = http::Request::post(format!(
-            "http://localhost/runner_secrets.v1.SecretsProvider/{method}"
-        ));
-        let request = request.header("content-type", "application/grpc");
-        let request = request.body(tonic::body::Body::new(Never)).unwrap();
         // The answer is there though nothing but the head was ever sent.
-        let answer = timeout(PATIENCE, caller.connection().call(request)).await;
-        let answer = answer.expect("the message is waited for").unwrap();
-        let status = Status::from_header_map(answer.headers()).unwrap();
-        let refusal = Refusal::of(&status);
+        let refusal = caller.never_ends(method).await;
         assert_eq!(refusal.reason, Reason::CallerDenied, "{method}");
         assert_eq!(
             refusal.message,
@@ -120,7 +90,7 @@ async fn the_same_user_may_use_a_token_again_and_that_is_on_record() {
 }
 
 /// Whether this machine lets the test be another user. Where everything has to be tested, it must.
-fn can_be_another_user() -> bool {
+pub(crate) fn can_be_another_user() -> bool {
     let can = rustix::process::geteuid().is_root();
     assert!(
         can || std::env::var_os("CI").is_none(),
@@ -132,7 +102,7 @@ fn can_be_another_user() -> bool {
     can
 }
 
-const ANOTHER: u32 = 65_534;
+pub(crate) const ANOTHER: u32 = 65_534;
 
 /// A job of another user, which reads one secret and does nothing with it.
 async fn as_another(place: &Place, token: &str) -> Output {
@@ -163,7 +133,7 @@ const STOLEN: &str = "another user of this host presented the same ID token befo
 
 #[tokio::test]
 async fn a_token_is_of_the_user_who_presents_it_first() {
-    if !can_be_another_user() {
+    if !can_be_other_users() {
         return;
     }
     let stage = Stage::with(|config| config.text("listen.socket_mode", "0666")).await;
@@ -206,7 +176,7 @@ async fn a_token_is_of_the_user_who_presents_it_first() {
 
 #[tokio::test]
 async fn only_allowed_users_of_the_machine_are_served() {
-    if !can_be_another_user() {
+    if !can_be_other_users() {
         return;
     }
     for (allowed, ours, theirs) in [(own_uid(), true, false), (ANOTHER, false, true)] {

@@ -147,7 +147,9 @@ async fn files_on_a_disk_are_refused_unless_the_operator_allows_them() {
     let unset = config.unset("files.require_memory_backed");
     let log = fails_to_start(unset.clone(), &place).await;
     assert!(log.contains(expected), "it is the default: {log}");
+    let disk = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     unset
+        .text("files.directory", disk.path().to_str().unwrap())
         .set("files.require_memory_backed", false)
         .write(&place.path("config.toml"));
     Daemon::start(&place.path("config.toml")).await;

@@ -8,6 +8,7 @@ use tokio::task::JoinSet;
 
 use crate::{
     call::{Ask, Caller, ask},
+    crowd::scaled,
     stage::Stage,
 };
 
@@ -68,8 +69,7 @@ async fn a_cold_request_for_n_secrets_costs_one_and_n_and_a_warm_one_n() {
 /// 200 times over with `RUNNER_SECRETS_FULL=1`, else a tenth of that.
 #[tokio::test]
 async fn the_count_holds_for_concurrent_jobs_again_and_again() {
-    let full = std::env::var_os("RUNNER_SECRETS_FULL").is_some_and(|full| full == "1");
-    let rounds = if full { 200 } else { 20 };
+    let rounds = scaled(200);
     let stage = Stage::new().await;
     put_many(&stage, 50);
     for _ in 0..rounds {

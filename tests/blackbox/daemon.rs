@@ -63,6 +63,11 @@ impl Place {
         self.path("leases")
     }
 
+    /// `files.state_directory`
+    pub(crate) fn state(&self) -> PathBuf {
+        self.path("state")
+    }
+
     /// `audit.path`
     pub(crate) fn trail(&self) -> PathBuf {
         self.path("audit/audit.jsonl")
@@ -141,10 +146,22 @@ pub(crate) struct Config {
 impl Config {
     /// One listener and a directory for files in `place`.
     pub(crate) fn of(place: &Place) -> Self {
-        Self::default()
+        let config = Self::default();
+        // Without root, files can be for this user alone, and the daemon wants that to be said.
+        let uid = rustix::process::geteuid();
+        let config = if uid.is_root() {
+            config
+        } else {
+            config.set("listen.allowed_uids", format!("[{uid}]"))
+        };
+        config
             .text("listen.socket", &place.socket().display().to_string())
             .text("audit.path", &place.trail().display().to_string())
             .text("files.directory", &place.leases().display().to_string())
+            .text(
+                "files.state_directory",
+                &place.state().display().to_string(),
+            )
             .set("files.require_memory_backed", place.in_memory)
             .text("issuer.url", NOBODY)
             .set("issuer.audiences", format!("[{AUDIENCE:?}]"))
@@ -293,6 +310,19 @@ impl Daemon {
     /// Everything that it has said.
     pub(crate) fn log(&self) -> String {
         String::from_utf8_lossy(&self.output.borrow().text).into_owned()
+    }
+
+    /// Its process id.
+    pub(crate) fn pid(&self) -> i32 {
+        self.pid.as_raw_nonzero().get()
+    }
+
+    /// What it holds in memory, in KiB.
+    pub(crate) fn memory(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let resident = resident.unwrap().trim().trim_end_matches(" kB");
+        resident.parse().unwrap()
     }
 
     pub(crate) fn signal(&self, signal: Signal) {

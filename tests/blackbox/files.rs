@@ -15,7 +15,7 @@ use rustix::process::Signal;
 use serde_json::json;
 
 use crate::{
-    call::{Caller, ask},
+    call::{Ask, Caller, Refusal, ask},
     daemon::{names, until},
     stage::Stage,
 };
@@ -236,14 +236,10 @@ async fn a_stopped_daemon_leaves_no_file_and_no_socket() {
     }
 }
 
-#[tokio::test]
-async fn a_stopping_daemon_lets_requests_end_and_takes_no_new_ones() {
-    let mut stage = Stage::new().await;
+/// What a request gets that is running when the daemon is told to stop.
+async fn caught_by_the_stop(stage: &mut Stage, request: Ask) -> Result<ResolveResponse, Refusal> {
     stage.fault(json!({"route": "secret", "kind": "delay", "delay_ms": 1500}));
     let caller = stage.caller().await;
-    let request = ask(&stage.token())
-        .value("A", "db-password")
-        .file("B", "api-key");
     let call = tokio::spawn(async move { caller.resolve(request).await });
     stage.asked("secret").await;
     stage.daemon.signal(Signal::TERM);
@@ -253,13 +249,45 @@ async fn a_stopping_daemon_lets_requests_end_and_takes_no_new_ones() {
         std::os::unix::net::UnixStream::connect(&socket).is_err()
     })
     .await;
-    let answer = call.await.unwrap().unwrap();
-    let value = Some(Content::Value(b"correct horse battery staple".to_vec()));
-    assert_eq!(answer.variables["A"].content, value);
+    let answer = call.await.unwrap();
     let status = stage.daemon.ends().await;
     assert_eq!(status.code(), Some(0), "{}", stage.daemon.log());
-    assert!(stage.place.left().is_empty());
     assert!(!socket.exists());
+    answer
+}
+
+#[tokio::test]
+async fn a_stopping_daemon_lets_requests_end_and_takes_no_new_ones() {
+    let mut stage = Stage::new().await;
+    let request = ask(&stage.token()).value("A", "db-password");
+    let answer = caught_by_the_stop(&mut stage, request).await.unwrap();
+    let value = Some(Content::Value(b"correct horse battery staple".to_vec()));
+    assert_eq!(answer.variables["A"].content, value);
+}
+
+#[tokio::test]
+async fn a_stopping_daemon_gives_no_paths_that_it_is_about_to_delete() {
+    let mut stage = Stage::new().await;
+    let request = ask(&stage.token())
+        .value("A", "db-password")
+        .file("B", "api-key");
+    let refusal = caught_by_the_stop(&mut stage, request).await.unwrap_err();
+    // The job may try again, and finds the next daemon.
+    assert_eq!(refusal.reason, Reason::DeadlineExceeded);
+    let sentence = "the time for the request ran out while the daemon was stopping";
+    assert_eq!(refusal.message, sentence);
+    assert!(stage.place.left().is_empty());
+    assert!(names(&stage.place.state()).is_empty());
+}
+
+#[tokio::test]
+async fn a_stopping_daemon_that_keeps_files_gives_paths_that_stay() {
+    let mut stage = Stage::with(|config| config.text("files.on_stop", "keep")).await;
+    let request = ask(&stage.token()).file("B", "api-key");
+    let answer = caught_by_the_stop(&mut stage, request).await.unwrap();
+    let value = fs::read(path(&answer, "B")).unwrap();
+    assert_eq!(value, b"key-of-this-year");
+    assert_eq!(names(&stage.place.state()).len(), 1);
 }
 
 #[tokio::test]

@@ -6,7 +6,10 @@ use std::{
 };
 
 use serde_json::{Map, Value, json};
-use tokio::{process::Command, time::timeout};
+use tokio::{
+    process::{Child, Command},
+    time::timeout,
+};
 
 use crate::{daemon::PATIENCE, stage::Stage};
 
@@ -59,11 +62,29 @@ impl Job {
         self.program("/bin/sh", &["-c", script]).await
     }
 
-    async fn program(&self, program: &str, arguments: &[&str]) -> Output {
+    /// Starts a program that reads from its standard input until it ends.
+    pub(crate) fn start(&self, program: &str, arguments: &[&str]) -> Child {
+        let mut command = self.command(program, arguments);
+        command.stdin(Stdio::piped()).stderr(Stdio::null());
+        command.spawn().unwrap()
+    }
+
+    fn command(&self, program: &str, arguments: &[&str]) -> Command {
         let mut command = Command::new(program);
         command.args(arguments).env_clear().env("CLIENT", CLIENT);
         let variables = self.variables.iter().map(|(name, value)| (name, value));
         command.envs(variables).kill_on_drop(true);
+        command
+    }
+
+    async fn program(&self, program: &str, arguments: &[&str]) -> Output {
+        self.run_in(Path::new("."), program, arguments).await
+    }
+
+    /// Runs a program in a directory to its end.
+    pub(crate) async fn run_in(&self, at: &Path, program: &str, arguments: &[&str]) -> Output {
+        let mut command = self.command(program, arguments);
+        command.current_dir(at);
         command.stdin(Stdio::null());
         let output = timeout(PATIENCE, command.output()).await;
         output.expect("the client does not end").unwrap()

@@ -26,7 +26,7 @@ use crate::{
     call::{Ask, Caller, Refusal, ask},
     daemon::{AUDIENCE, NOBODY, names},
     job::{Job, entry, stderr},
-    stage::{Stage, VAULT},
+    stage::{Stage, VAULT, vault_url, vaults},
 };
 
 const CANARY: &str = "Canary4711ValueOfTheSecret";
@@ -144,32 +144,38 @@ const SCENARIOS: &[Scenario] = &[
         Box::pin(async {
             faulty(
                 stage,
-                json!({"route": "secret", "kind": "throttle", "retry_after": 60}),
+                json!({"route": "secret", "kind": "throttle", "retry_after": 1}),
             );
             caller.refused(wanted(&stage.token())).await
         })
     }),
     (Reason::UpstreamUnavailable, |stage, caller| {
         Box::pin(async {
+            // A vault for each, because what one answers counts for all its callers.
             let mut calls = Vec::new();
-            for (case, fault) in unusable(&stage.token()).into_iter().enumerate() {
-                for route in ["token", "secret"] {
-                    let (name, token) = (format!("canary-{case}-{route}"), stage.token());
-                    stage.put(&name, CANARY);
-                    let mut fault = fault.clone();
-                    fault["route"] = route.into();
-                    fault["match"] = if route == "token" { &token } else { &name }
-                        .as_str()
-                        .into();
-                    stage.fault(fault);
-                    calls.push(caller.refused(ask(&token).file("FILE", &name)));
-                }
+            for (case, mut fault) in unusable(&stage.token()).into_iter().enumerate() {
+                let (vault, token) = (vault(case), stage.token());
+                stage.put_in(&vault, "canary", CANARY);
+                fault["route"] = "secret".into();
+                fault["host"] = format!("{vault}.vault.azure.net").into();
+                stage.fault(fault);
+                let request = ask(&token).file("FILE", "canary");
+                let request = request.server("FILE", &vault_url(&vault), "", "");
+                calls.push(caller.refused(request));
             }
-            let refused = join_all(calls).await;
+            let mut refused = join_all(calls).await;
+            // Entra is one for all; a success in between begins the count of failures again.
+            for mut fault in unusable(&stage.token()) {
+                fault["route"] = "token".into();
+                faulty(stage, fault);
+                refused.push(caller.refused(wanted(&stage.token())).await);
+                stage.emulator.clear_faults();
+                caller.resolve(wanted(&stage.token())).await.unwrap();
+            }
             for refusal in &refused {
                 assert_eq!(refusal.reason, Reason::UpstreamUnavailable, "{refusal:?}");
             }
-            refused.into_iter().next().unwrap()
+            refused.pop().unwrap()
         })
     }),
     (Reason::DeadlineExceeded, |stage, caller| {
@@ -237,6 +243,11 @@ fn unusable(token: &str) -> Vec<Value> {
     faults
 }
 
+/// The vault of one of them.
+fn vault(case: usize) -> String {
+    format!("broken-{case}")
+}
+
 /// Both kinds of delivery of one secret.
 fn wanted(token: &str) -> Ask {
     ask(token).file("FILE", "canary").value("VALUE", "canary")
@@ -268,7 +279,12 @@ fn prepare(stage: &Stage) {
         operations: vec!["get".to_owned()],
     };
     let names = ["canary*", "disabled", "expired", "missing"];
-    stage.emulator.set_permissions(names.map(readable).into());
+    let mut permissions: Vec<Permission> = names.map(readable).into();
+    permissions.extend((0..unusable("").len()).map(|case| Permission {
+        vault: vault(case),
+        ..readable("canary")
+    }));
+    stage.emulator.set_permissions(permissions);
 }
 
 /// Everything that must not be seen, in every form in which it could be.
@@ -347,6 +363,7 @@ async fn no_canary_is_seen_through_any_reason() {
     let mut stage = Stage::loud("trace", |config| {
         let config = config.set("policy.refuse_expired", true);
         let config = config.set("rule.bound_claims", "{ project_path = 'acme/shop' }");
+        let config = vaults(config, (0..unusable("").len()).map(vault));
         config.copy("rule.issuer", "issuer.url").more(&nobody)
     })
     .await;

@@ -8,7 +8,7 @@
 //!
 //! [`daemon`] starts the program, [`call`] talks to it, [`stage`] puts it beside an emulator and
 //! [`job`] runs the client; [`signer`] makes tokens that no emulator would, and a [`trap`] listens
-//! where nobody should come. All other modules are tests.
+//! where nobody should come; a [`crowd`] is many callers. All other modules are tests.
 
 #![expect(
     clippy::expect_used,
@@ -27,6 +27,7 @@
 )]
 
 mod call;
+mod crowd;
 mod daemon;
 mod job;
 mod signer;
@@ -44,13 +45,22 @@ mod denials;
 mod exchange;
 mod explain;
 mod files;
+mod hostile_files;
+mod hygiene;
 mod input;
 mod keys;
+mod kills;
 mod leaks;
+mod lifetimes;
 mod monitoring;
+mod pressure;
 mod reload;
+mod rights;
+mod room;
 mod rules;
 mod sockets;
+mod sweep;
+mod throttling;
 mod tokens;
 mod traps;
 mod upstream;

@@ -55,15 +55,16 @@ async fn value(address: &str, series: &str) -> f64 {
 #[tokio::test]
 async fn requests_are_counted_by_reason_and_names_add_no_series() {
     let (stage, address) = stage().await;
-    let (caller, token) = (stage.caller().await, stage.token());
+    let caller = stage.caller().await;
     let (_, before) = asked(&address, "GET /metrics").await;
     for number in 0..50 {
         let name = format!("secret-{number}");
-        let refusal = caller.refused(ask(&token).file("X", &name)).await;
+        let refusal = caller.refused(ask(&stage.token()).file("X", &name)).await;
         assert_eq!(refusal.reason, Reason::SecretNotFound);
     }
     stage.put("db", "value");
-    caller.resolve(ask(&token).file("DB", "db")).await.unwrap();
+    let request = ask(&stage.token()).file("DB", "db");
+    caller.resolve(request).await.unwrap();
     let (status, after) = asked(&address, "GET /metrics").await;
     assert_eq!(status, "HTTP/1.1 200 OK");
     assert_eq!(before.lines().count(), after.lines().count(), "{after}");

@@ -1,13 +1,16 @@
 //! A daemon beside an emulator, as most tests need them.
 
+use std::{path::Path, process::Command};
+
 use azure_emulator::{
-    Attributes, Emulator, IdTokenRequest, KeyChoice, NewSecret, Options, Request,
+    Attributes, Emulator, IdTokenRequest, KeyChoice, NewSecret, Options, Permission, Request,
 };
+use rustix::process::Signal;
 use serde_json::{Map, Value, json};
 
 use crate::{
     call::Caller,
-    daemon::{Config, Daemon, Place},
+    daemon::{Config, Daemon, Place, names},
 };
 
 /// The vault that exists out of the box.
@@ -40,20 +43,68 @@ impl Stage {
         Self::start("", emulator, change).await
     }
 
+    /// In a place that something was done to before the daemon starts.
+    pub(crate) async fn within(place: Place) -> Self {
+        let emulator = emulator().await;
+        Self::by(place, emulator, |config| config, crate::daemon::serve).await
+    }
+
+    /// With a daemon that may have so many files open.
+    pub(crate) async fn limited(files: usize, change: impl FnOnce(Config) -> Config) -> Self {
+        let emulator = emulator().await;
+        Self::by(Place::new(), emulator, change, |config| {
+            let serve = crate::daemon::serve(config);
+            let mut command = Command::new("/bin/sh");
+            let script = r#"ulimit -n "$0" && exec "$@""#;
+            command.args(["-c", script]).arg(files.to_string());
+            command.arg(serve.get_program()).args(serve.get_args());
+            command.env_clear();
+            command
+        })
+        .await
+    }
+
     async fn start(level: &str, emulator: Emulator, change: impl FnOnce(Config) -> Config) -> Self {
-        let place = Place::new();
+        Self::by(Place::new(), emulator, change, |config| {
+            let mut command = crate::daemon::serve(config);
+            if !level.is_empty() {
+                command.env("RUST_LOG", level);
+            }
+            command
+        })
+        .await
+    }
+
+    async fn by(
+        place: Place,
+        emulator: Emulator,
+        change: impl FnOnce(Config) -> Config,
+        serve: impl FnOnce(&Path) -> Command,
+    ) -> Self {
         change(config(&place, &emulator)).write(&place.path("config.toml"));
-        let mut command = crate::daemon::serve(&place.path("config.toml"));
-        if !level.is_empty() {
-            command.env("RUST_LOG", level);
-        }
-        let mut daemon = Daemon::run(command);
+        let mut daemon = Daemon::run(serve(&place.path("config.toml")));
         daemon.listens().await;
         Self {
             daemon,
             emulator,
             place,
         }
+    }
+
+    /// Kills the daemon.
+    pub(crate) async fn crash(&mut self) {
+        self.daemon.signal(Signal::KILL);
+        self.daemon.ends().await;
+    }
+
+    /// Starts the next daemon, after the end of one.
+    pub(crate) async fn restart(&mut self) {
+        self.daemon = Daemon::start(&self.place.path("config.toml")).await;
+    }
+
+    /// The notes of the daemon, by their files' names.
+    pub(crate) fn notes(&self) -> Vec<String> {
+        names(&self.place.state())
     }
 
     pub(crate) async fn caller(&self) -> Caller {
@@ -93,6 +144,15 @@ impl Stage {
         self.put_with(name, value, Attributes::default())
     }
 
+    /// Stores a secret in another vault, which comes into being with its first.
+    pub(crate) fn put_in(&self, vault: &str, name: &str, value: &str) {
+        let secret = NewSecret {
+            value: value.to_owned(),
+            ..NewSecret::default()
+        };
+        self.emulator.put_secret(vault, name, secret);
+    }
+
     pub(crate) fn put_with(&self, name: &str, value: &str, attributes: Attributes) -> String {
         let secret = NewSecret {
             value: value.to_owned(),
@@ -104,6 +164,16 @@ impl Stage {
 
     pub(crate) fn fault(&self, fault: Value) {
         self.emulator.fault(&fault).unwrap();
+    }
+
+    /// Leave to read everything, in other vaults too.
+    pub(crate) fn everything(&self) -> Permission {
+        Permission {
+            client_id: self.emulator.ready().client_id.clone(),
+            vault: "*".to_owned(),
+            secrets: vec!["*".to_owned()],
+            operations: vec!["get".to_owned()],
+        }
     }
 
     /// What was asked of one of the emulated services.
@@ -156,6 +226,18 @@ pub(crate) fn config(place: &Place, emulator: &Emulator) -> Config {
         .set("rule.bound_claims", "{ project_path = \"**\" }")
         .set("rule.vaults", format!("[{:?}]", ready.vault_url))
         .set("rule.secrets", "[\"*\"]")
+}
+
+/// The URL of a vault.
+pub(crate) fn vault_url(vault: &str) -> String {
+    format!("https://{vault}.vault.azure.net")
+}
+
+/// Lets the usual rule grant secrets of other vaults as well.
+pub(crate) fn vaults(config: Config, others: impl IntoIterator<Item = String>) -> Config {
+    let all = [VAULT.to_owned()].into_iter().chain(others);
+    let all: Vec<String> = all.map(|vault| vault_url(&vault)).collect();
+    config.set("rule.vaults", format!("{all:?}"))
 }
 
 pub(crate) fn object(value: Value) -> Map<String, Value> {

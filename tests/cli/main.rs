@@ -6,6 +6,7 @@
     reason = "helpers of tests stand outside of test functions"
 )]
 
+mod audit;
 mod explain;
 mod grants;
 mod operator;

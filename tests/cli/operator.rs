@@ -36,8 +36,10 @@ impl Operator {
         let operator = Self(tempfile::tempdir().unwrap());
         let keys = operator.file("jwks.json", jwks());
         let socket = operator.path("api.sock");
+        let trail = operator.path("audit.jsonl");
         let config = format!(
-            "[[listen]]\nsocket = \"{socket}\"\ndelivery = \"inline\"\n[[issuer]]\nurl = \"{ISSUER}\"\n\
+            "[[listen]]\nsocket = \"{socket}\"\ndelivery = \"inline\"\n\
+             [audit]\npath = \"{trail}\"\n[[issuer]]\nurl = \"{ISSUER}\"\n\
              audiences = [\"api://AzureADTokenExchange\"]\njwks_file = \"{keys}\"\n{rules}"
         );
         operator.file("config.toml", config);

@@ -6,10 +6,16 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::Instant;
-
 use super::{End, Granted, Holder, Leases, Terms};
-use crate::files::{Base, owner::Owner};
+use crate::{
+    error::Error,
+    files::{
+        Base,
+        moment::{Alarm, Moment},
+        owner::Owner,
+    },
+    process::Process,
+};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -30,16 +36,20 @@ fn terms(left: Duration) -> Terms {
     Terms {
         request_id: "r".into(),
         holder: holder(own_uid(), "7"),
-        left,
+        until: Moment::in_future(left),
         owner: None,
     }
 }
 
-/// Leases below `place`, and how they ended.
-fn leases() -> (Arc<Leases>, Arc<Mutex<Vec<(String, End)>>>) {
-    let ends = Arc::new(Mutex::new(Vec::new()));
+/// Which leases ended, and how.
+type Ends = Arc<Mutex<Vec<(String, End)>>>;
+
+fn leases() -> (Arc<Leases>, Ends) {
+    let ends = Ends::default();
     let heard = ends.clone();
-    let leases = Leases::new(move |ended| heard.lock().unwrap().push((ended.lease, ended.end)));
+    let leases = Leases::new(None, move |ended| {
+        heard.lock().unwrap().push((ended.lease, ended.end));
+    });
     (Arc::new(leases), ends)
 }
 
@@ -53,7 +63,7 @@ fn count(place: &Path) -> usize {
     fs::read_dir(place).unwrap().count()
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_lease_ends_by_release_of_its_owner_only() {
     let place = tempfile::tempdir().unwrap();
     let (leases, ends) = leases();
@@ -69,23 +79,31 @@ async fn a_lease_ends_by_release_of_its_owner_only() {
     assert_eq!(*ends.lock().unwrap(), [(id, End::Released)]);
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn leases_end_when_their_time_is_over_and_not_before() {
     let place = tempfile::tempdir().unwrap();
     let (leases, ends) = leases();
-    let start = Instant::now();
-    for seconds in [30, 10] {
-        let terms = terms(Duration::from_secs(seconds));
-        grant(&leases, place.path(), terms).keep();
+    let alarm = Alarm::new().unwrap();
+    let long = grant(&leases, place.path(), terms(MINUTE)).keep();
+    for wait in [0, 50] {
+        let terms = terms(Duration::from_millis(wait));
+        let until = terms.until;
+        let id = grant(&leases, place.path(), terms).keep();
+        assert_eq!(count(place.path()), 2);
+        let gone = async {
+            while ends.lock().unwrap().is_empty() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            () = leases.expire(&alarm) => {}
+            gone = tokio::time::timeout(Duration::from_secs(30), gone) => gone.unwrap(),
+        }
+        assert!(Moment::now() >= until);
+        assert_eq!(count(place.path()), 1);
+        assert_eq!(ends.lock().unwrap().pop(), Some((id, End::Expired)));
     }
-    for (seconds, left) in [(9, 2), (11, 1), (29, 1), (31, 0)] {
-        let now = start + Duration::from_secs(seconds);
-        let _ = tokio::time::timeout_at(now, leases.expire()).await;
-        assert_eq!(count(place.path()), left, "after {seconds} s");
-    }
-    let ends = ends.lock().unwrap();
-    assert!(ends.iter().all(|(_, end)| *end == End::Expired));
-    assert_eq!(ends.len(), 2);
+    assert!(leases.release(&long, &holder(own_uid(), "7")).unwrap());
 }
 
 #[test]
@@ -112,17 +130,31 @@ fn a_lease_that_nobody_hears_of_ends_at_once() {
     assert_eq!(ends.lock().unwrap().len(), 1);
 }
 
+#[test]
+fn nothing_is_granted_that_would_be_deleted_at_once() {
+    let place = tempfile::tempdir().unwrap();
+    let (leases, ends) = leases();
+    leases.close();
+    let base = Base::open(place.path()).unwrap();
+    let refused = leases.grant(&base, 0o400, std::iter::empty(), terms(MINUTE));
+    assert!(matches!(refused, Err(Error::DeadlineExceeded { .. })));
+    assert_eq!(count(place.path()), 0);
+    assert!(ends.lock().unwrap().is_empty());
+}
+
 #[tokio::test]
 async fn a_lease_ends_with_its_owner() {
     let place = tempfile::tempdir().unwrap();
     let (leases, ends) = leases();
     let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
     let pid = i32::try_from(child.id()).unwrap();
-    let owner = Owner::of(pid, pid, own_uid()).unwrap();
+    let process = Process::open(pid).unwrap().unwrap();
+    let owner = Owner::of(pid, &process, own_uid()).unwrap();
     let terms = Terms {
         owner: Some((owner, Duration::ZERO)),
         ..terms(10 * MINUTE)
     };
+    let alarm = Alarm::new().unwrap();
     let id = grant(&leases, place.path(), terms).keep();
     assert_eq!(count(place.path()), 1);
     drop(child.stdin.take());
@@ -133,7 +165,7 @@ async fn a_lease_ends_with_its_owner() {
         }
     };
     tokio::select! {
-        () = leases.expire() => {}
+        () = leases.expire(&alarm) => {}
         gone = tokio::time::timeout(Duration::from_secs(30), gone) => gone.unwrap(),
     }
     assert_eq!(count(place.path()), 0);

@@ -133,6 +133,10 @@ fn answer(
         }
         ("GET", ["requests"]) => json!(world.requests.all()),
         ("GET", ["requests", "active"]) => json!(world.requests.active()),
+        ("DELETE", ["connections"]) => {
+            world.requests.close_connections();
+            done
+        }
         ("GET", ["connections"]) => json!(world.requests.connections()),
         _ => return Ok(None),
     }))

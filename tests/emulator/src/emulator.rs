@@ -202,6 +202,11 @@ impl Emulator {
         self.world.requests.active()
     }
 
+    /// Closes every connection to the TLS listener, as services do with those that are unused.
+    pub fn close_connections(&self) {
+        self.world.requests.close_connections();
+    }
+
     /// Connections to the TLS listener.
     #[must_use]
     pub fn connections(&self) -> Connections {

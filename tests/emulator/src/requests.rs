@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use tokio::sync::Notify;
 
 use crate::call::{Call, Route};
 use crate::shared::Shared;
@@ -59,6 +60,7 @@ pub(crate) struct Requests {
     active: Arc<AtomicU64>,
     accepted: AtomicU64,
     open: Arc<AtomicU64>,
+    closing: Notify,
 }
 
 type Entry = Arc<Shared<Request>>;
@@ -110,6 +112,16 @@ impl Requests {
     pub(crate) fn connected(&self) -> Count {
         self.accepted.fetch_add(1, Ordering::Relaxed);
         Count::new(&self.open)
+    }
+
+    /// Closes every connection that is open now.
+    pub(crate) fn close_connections(&self) {
+        self.closing.notify_waiters();
+    }
+
+    /// Waits until all connections are closed.
+    pub(crate) async fn closing(&self) {
+        self.closing.notified().await;
     }
 
     pub(crate) fn connections(&self) -> Connections {

@@ -63,6 +63,10 @@ async fn connection(stream: TcpStream, acceptor: TlsAcceptor, world: Arc<World>)
     };
     let reset = Arc::new(Notify::new());
     let tasks = Tasks::default();
+    let closing = {
+        let world = Arc::clone(&world);
+        async move { world.requests.closing().await }
+    };
     let service = {
         let reset = Arc::clone(&reset);
         service_fn(move |request| handle(Arc::clone(&world), Arc::clone(&reset), request))
@@ -71,6 +75,7 @@ async fn connection(stream: TcpStream, acceptor: TlsAcceptor, world: Arc<World>)
     let serving = builder.serve_connection(TokioIo::new(stream), service);
     tokio::select! {
         _ = serving => {}
+        () = closing => {}
         () = reset.notified() => abort.on_close(),
     }
 }

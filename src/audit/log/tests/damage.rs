@@ -154,8 +154,9 @@ async fn what_does_not_end_where_the_chain_is_has_to_be_moved_away() {
             let failing = state.failing.as_ref();
             failing.is_some_and(|failing| failing.cause.ends_with(expected))
         };
-        let waited = tokio::time::timeout(PATIENCE, state.wait_for(told)).await;
-        assert!(waited.is_ok(), "{:?}, not {expected}", log.failing());
+        let waited = tokio::time::timeout(PATIENCE, state.wait_for(told));
+        let is_told = waited.await.is_ok();
+        assert!(is_told, "{:?}, not {expected}", log.failing());
         assert_eq!(
             fs::read(place.current()).unwrap(),
             bytes,

@@ -1,0 +1,100 @@
+//! Between the door and the work: a request waits for its turn before its message is read, and a
+//! message that never ends is not waited for.
+
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use tokio::time::timeout_at;
+use tonic::{
+    body::Body,
+    codegen::{Service, http},
+    server::NamedService,
+};
+
+use super::{
+    arrival::{Arrival, turned_away},
+    encode,
+};
+use crate::{audit::Audit, error::Error, limits::Admission};
+
+/// The work itself ends at the deadline; this is for what comes before it.
+const LATE: Duration = Duration::from_secs(1);
+
+/// A service that requests are let into in turns.
+#[derive(Clone, Debug)]
+pub(crate) struct Entrance<S> {
+    pub(crate) service: S,
+    pub(crate) admission: Arc<Admission>,
+    pub(crate) audit: Audit,
+}
+
+impl<S: NamedService> NamedService for Entrance<S> {
+    const NAME: &'static str = S::NAME;
+}
+
+impl<S> Service<http::Request<Body>> for Entrance<S>
+where
+    S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>,
+    S: Clone + Send + 'static,
+    S::Future: Send,
+{
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.service.poll_ready(context)
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let arrival = request.extensions().get::<Arrival>().cloned();
+        let (mut service, admission) = (self.service.clone(), self.admission.clone());
+        let audit = self.audit.clone();
+        Box::pin(async move {
+            let what = "a request that came past the door";
+            let arrival = arrival.ok_or((String::new(), Error::Bug { what }));
+            let outcome = match arrival {
+                Ok(arrival) => {
+                    let answer = enter(&mut service, &admission, &arrival, request).await;
+                    answer.map_err(|error| {
+                        turned_away(&audit, &arrival.request_id, arrival.caller, &error);
+                        (arrival.request_id, error)
+                    })
+                }
+                Err(refused) => Err(refused),
+            };
+            Ok(outcome.unwrap_or_else(|(request_id, error)| {
+                encode::status(&request_id, &error).into_http()
+            }))
+        })
+    }
+}
+
+/// Waits for a turn, and answers.
+async fn enter<S>(
+    service: &mut S,
+    admission: &Arc<Admission>,
+    arrival: &Arrival,
+    request: http::Request<Body>,
+) -> Result<http::Response<Body>, Error>
+where
+    S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>,
+{
+    let what = "a request of nobody on this host";
+    let uid = arrival.caller.uid().ok_or(Error::Bug { what })?;
+    let entering = admission.enter(uid, arrival.connection, arrival.deadline);
+    let _place = entering.await?;
+    let answer = timeout_at(arrival.deadline + LATE, service.call(request)).await;
+    match answer {
+        Ok(Ok(answer)) => Ok(answer),
+        Err(_) => {
+            let waiting = "waiting for the rest of the request";
+            Err(Error::DeadlineExceeded { waiting })
+        }
+    }
+}
