@@ -10,12 +10,16 @@ use prometheus::{
 };
 use runner_secrets_proto::reason::TABLE;
 
-use crate::audit::{chain::Head, log::State};
+use crate::{
+    audit::{chain::Head, log::State},
+    gateway::metrics::Jobs,
+};
 
 /// The numbers of a daemon.
 #[derive(Clone, Debug)]
 pub struct Metrics {
     registry: Registry,
+    gateway: Jobs,
     requests: IntCounterVec,
     durations: HistogramVec,
     in_flight: IntGauge,
@@ -58,6 +62,7 @@ impl Metrics {
                 "The number of the last record of the audit trail.",
             )?,
             audit_checkpoint: checkpoint(&made)?,
+            gateway: Jobs::new(&made)?,
             registry: made,
         };
         metrics.describe_itself()?;
@@ -77,6 +82,11 @@ impl Metrics {
         self.durations
             .with_label_values(&[call])
             .observe(took.as_secs_f64());
+    }
+
+    /// What gateways count.
+    pub(crate) fn gateway(&self) -> Jobs {
+        self.gateway.clone()
     }
 
     /// How many leases there are.

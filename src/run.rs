@@ -1,6 +1,7 @@
 //! Wires everything together, serves, and drains. Takes its configuration and a stop signal; what
 //! can fail fails in [`Daemon::bind`], before anything is accepted.
 
+mod gateways;
 mod health;
 pub(crate) mod keys;
 mod place;
@@ -18,7 +19,10 @@ use futures_util::{FutureExt as _, future::Shared};
 use runner_secrets_proto::{
     FILE_DESCRIPTOR_SET, v1::secrets_provider_server::SecretsProviderServer,
 };
-use tokio::{net::UnixListener, task::JoinSet};
+use tokio::{
+    net::{TcpListener, UnixListener},
+    task::JoinSet,
+};
 use tonic::{
     Request, Status,
     service::{Interceptor, Routes, interceptor::InterceptedService},
@@ -36,6 +40,7 @@ use crate::{
     config::{Config, Listen, OnStop},
     connections::{self, Connections},
     files::{self, lease::Leases, moment::Alarm},
+    gateway::Gateway,
     limits::{Admission, Bounds, Rate},
     metrics::Metrics,
     policy::Policy,
@@ -82,6 +87,9 @@ pub enum Error {
     /// Leases would not end in time.
     #[error("cannot set an alarm: {0}")]
     Alarm(std::io::Error),
+    /// A gateway cannot be set up.
+    #[error(transparent)]
+    Gateway(#[from] gateways::Error),
     /// There is no way to an issuer's keys.
     #[error(transparent)]
     Keys(#[from] keys::Error),
@@ -125,6 +133,7 @@ pub struct Daemon {
     audit: Audit,
     writer: Writer,
     admin: Option<(Bound, Admin)>,
+    gateways: Vec<(TcpListener, Arc<Gateway<Azure>>)>,
 }
 
 impl Daemon {
@@ -151,6 +160,7 @@ impl Daemon {
         let ends = audit.clone();
         let leases = Leases::new(notes, move |ended| trail::lease_ended(&ends, ended));
         let leases = Arc::new(leases);
+        let jobs = metrics.gateway();
         let admin = Admin {
             metrics,
             audit: audit.clone(),
@@ -166,6 +176,8 @@ impl Daemon {
             leases,
             user,
         };
+        let provider = Arc::new(provider);
+        let gateways = gateways::open(&config, &provider, &audit, &jobs)?;
         // Last, when nothing can keep the daemon from serving what it takes over.
         if let Some(place) = &provider.files {
             let taken = provider.leases.take_over(&place.base);
@@ -173,7 +185,8 @@ impl Daemon {
         }
         Ok(Self {
             sockets,
-            provider: Arc::new(provider),
+            gateways,
+            provider,
             audit,
             writer,
             admin: monitoring(&config, admin)?,
@@ -231,6 +244,10 @@ impl Daemon {
             held.push(socket.held);
             let (socket, delivery) = (socket.path.display(), listen.delivery);
             tracing::info!(%socket, %delivery, "listening");
+        }
+        for (listener, gateway) in mem::take(&mut self.gateways) {
+            let stop = stop.clone();
+            servers.spawn(async move { gateway.serve(listener, stop).await });
         }
         let served = drained(servers, stop, self.config.limits.stop_timeout).await;
         drop(tasks);

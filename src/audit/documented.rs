@@ -1,7 +1,10 @@
 //! Holds docs/audit.md to the records: every field of every event is in its table, and nothing else
 //! is.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use serde_json::{Value, json};
 
@@ -82,12 +85,8 @@ fn of_requests() -> Vec<Event> {
         }),
         Event::Intent(request()),
         Event::Outcome(request()),
-        Event::Outcome(Request {
-            caller: Caller::Remote {
-                address: std::net::IpAddr::from([127, 0, 0, 1]),
-            },
-            ..request()
-        }),
+        Event::Intent(from_a_runner()),
+        Event::Outcome(from_a_runner()),
         Event::Lease(LeaseEnd {
             lease_id: text(),
             request_id: text(),
@@ -115,6 +114,14 @@ fn clock() -> Clock {
     Clock {
         synchronised: Some(true),
         step_ms: Some(1),
+    }
+}
+
+fn from_a_runner() -> Request {
+    let address = IpAddr::from([127, 0, 0, 1]);
+    Request {
+        caller: Caller::Remote { address },
+        ..request()
     }
 }
 

@@ -10,11 +10,11 @@ mod tokens;
 use std::ops::Range;
 
 use self::json::{Edits, Member, Value, last, quoted};
-pub use self::tokens::without_tokens;
+pub(super) use self::tokens::without_tokens;
 use crate::name::VariableName;
 
 /// A payload that was read.
-pub struct Payload<'a> {
+pub(super) struct Payload<'a> {
     document: &'a str,
     members: Vec<Member<'a>>,
     variables: Vec<Variable>,
@@ -23,53 +23,53 @@ pub struct Payload<'a> {
 
 /// What is wrong with a part of the payload.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Wrong {
+pub(super) struct Wrong {
     /// The part, as a path.
-    pub field: String,
+    pub(super) field: String,
     /// What is wrong with it, as the end of a sentence.
-    pub problem: String,
+    pub(super) problem: String,
 }
 
 /// One of the job's variables.
-pub struct Variable {
+pub(super) struct Variable {
     /// Its name.
-    pub key: String,
+    pub(super) key: String,
     /// Its value.
-    pub value: String,
+    pub(super) value: String,
     /// Whether the job gets a file.
-    pub file: bool,
+    pub(super) file: bool,
     /// Whether the runner leaves dollar signs in it alone.
-    pub raw: bool,
+    pub(super) raw: bool,
 }
 
 /// A secret of Azure Key Vault among the payload's.
-pub struct Entry {
+pub(super) struct Entry {
     /// The variable that is to have it.
-    pub variable: String,
+    pub(super) variable: String,
     /// The secret's name, not yet expanded; so with the others.
-    pub name: String,
+    pub(super) name: String,
     /// Empty: the latest.
-    pub version: String,
+    pub(super) version: String,
     /// The vault.
-    pub url: String,
+    pub(super) url: String,
     /// The Entra tenant.
-    pub tenant_id: String,
+    pub(super) tenant_id: String,
     /// The client.
-    pub client_id: String,
+    pub(super) client_id: String,
     /// The ID token, or the variable that has it.
-    pub token: String,
+    pub(super) token: String,
     /// Whether the job gets a file.
-    pub file: bool,
+    pub(super) file: bool,
 }
 
 /// A variable that the job gets.
-pub struct Given<'a> {
+pub(super) struct Given<'a> {
     /// Its name.
-    pub key: &'a VariableName,
+    pub(super) key: &'a VariableName,
     /// Its value.
-    pub value: &'a str,
+    pub(super) value: &'a str,
     /// Whether as a file.
-    pub file: bool,
+    pub(super) file: bool,
 }
 
 /// One object `secrets`; there is one unless somebody plays tricks.
@@ -79,8 +79,7 @@ struct Secrets<'a> {
 
 impl<'a> Payload<'a> {
     /// Reads a payload; `None` for what no runner could take for a job.
-    #[must_use]
-    pub fn read(document: &'a str) -> Option<Self> {
+    pub(super) fn read(document: &'a str) -> Option<Self> {
         let members = Value::first(document)?.members()?;
         let of = |name| members.iter().filter(move |member| member.is(name));
         let objects = of("secrets").filter_map(|member| member.value.members());
@@ -96,20 +95,17 @@ impl<'a> Payload<'a> {
     }
 
     /// The job's id.
-    #[must_use]
-    pub fn id(&self) -> Option<i64> {
+    pub(super) fn id(&self) -> Option<i64> {
         last(&self.members, "id")?.integer()
     }
 
     /// The job's own token, with which GitLab lets its state be changed.
-    #[must_use]
-    pub fn token(&self) -> Option<String> {
+    pub(super) fn token(&self) -> Option<String> {
         last(&self.members, "token")?.text()
     }
 
     /// The reasons for failing that GitLab knows.
-    #[must_use]
-    pub fn failure_reasons(&self) -> Vec<String> {
+    pub(super) fn failure_reasons(&self) -> Vec<String> {
         let features = last(&self.members, "features").and_then(Value::members);
         let features = features.unwrap_or_default();
         let reasons = last(&features, "failure_reasons").and_then(Value::elements);
@@ -118,13 +114,12 @@ impl<'a> Payload<'a> {
     }
 
     /// All variables in order; of several with one name the last counts.
-    #[must_use]
-    pub fn variables(&self) -> &[Variable] {
+    pub(super) fn variables(&self) -> &[Variable] {
         &self.variables
     }
 
     /// The secrets of Azure Key Vault, or the first that cannot be understood.
-    pub fn entries(&self) -> Result<Vec<Entry>, Wrong> {
+    pub(super) fn entries(&self) -> Result<Vec<Entry>, Wrong> {
         let mut entries: Vec<Entry> = Vec::new();
         for member in self.secrets.iter().flat_map(|secrets| &secrets.members) {
             let Some(entry) = entry(member)? else {
@@ -141,8 +136,11 @@ impl<'a> Payload<'a> {
 
     /// The payload without its entries of Azure Key Vault and without the variables for which
     /// `drop` holds, and with `given` after all others.
-    #[must_use]
-    pub fn rewritten(&self, drop: impl Fn(&Variable) -> bool, given: &[Given<'_>]) -> String {
+    pub(super) fn rewritten(
+        &self,
+        drop: impl Fn(&Variable) -> bool,
+        given: &[Given<'_>],
+    ) -> String {
         let mut edits = Edits::default();
         for Secrets { members } in &self.secrets {
             let spans: Vec<_> = members.iter().map(Member::span).collect();
@@ -156,8 +154,7 @@ impl<'a> Payload<'a> {
 
     /// The job with nothing in it but `lines` for its log and a failure: what a runner gets when
     /// GitLab lets nobody else fail the job.
-    #[must_use]
-    pub fn failing(&self, lines: &[String]) -> String {
+    pub(super) fn failing(&self, lines: &[String]) -> String {
         // `run` would take the place of the steps; the rest costs time or does harm.
         const GONE: [&str; 8] = [
             "artifacts",

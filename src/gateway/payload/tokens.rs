@@ -14,8 +14,7 @@ use super::{
 };
 
 /// The payload without any ID token that has one of `audiences`, and without those in `used`.
-#[must_use]
-pub fn without_tokens<'t>(
+pub(in crate::gateway) fn without_tokens<'t>(
     document: &str,
     audiences: &[String],
     used: impl IntoIterator<Item = &'t str>,
