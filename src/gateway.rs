@@ -119,6 +119,10 @@ impl<V: Vault> Gateway<V> {
                 StatusCode::NOT_IMPLEMENTED,
                 "the job router is not used behind runner-secrets\n",
             ),
+            (&Method::CONNECT, _) => said(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "this gateway is no proxy for CONNECT\n",
+            ),
             _ => match forward::forward(&self.gitlab, peer, request, &self.leaving).await {
                 Ok(response) => response,
                 Err(error) => unreachable(&error),

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! socket -> service::decode -> token -> policy -> vault (azure) -> files -> service::encode
-//!                              '------------- provide -------------'
+//! runner -> gateway            '------------- provide -------------'    -> the job's payload
 //! ```
 //!
 //! [`provide`] is the one straight line that every request takes, and every front shares. Types
@@ -23,9 +23,10 @@
 //!
 //! # Who may know what
 //!
-//! Dependencies point to the right and never back: [`command`], [`run`], `service`, [`provide`],
+//! Dependencies point to the right and never back: [`command`], [`run`], [`gateway`], `service`, [`provide`],
 //! [`token`] and [`policy`], [`azure`] behind the port [`vault`], [`files`], [`error`], [`secret`]
-//! and [`name`]. `service` alone knows gRPC statuses, [`azure`] alone knows Azure's errors,
+//! and [`name`]. `service` alone knows gRPC statuses, [`gateway`] alone
+//! knows GitLab's API, [`azure`] alone knows Azure's errors,
 //! [`config`] alone knows TOML. The client ([`client`]) shares [`files`], [`name`], [`screen`] and
 //! [`secret`] with the daemon, and the daemon's commands read its specs; without the feature
 //! `daemon` there is no TLS and no Azure code in the build.

@@ -19,10 +19,7 @@ use futures_util::{FutureExt as _, future::Shared};
 use runner_secrets_proto::{
     FILE_DESCRIPTOR_SET, v1::secrets_provider_server::SecretsProviderServer,
 };
-use tokio::{
-    net::{TcpListener, UnixListener},
-    task::JoinSet,
-};
+use tokio::{net::UnixListener, task::JoinSet};
 use tonic::{
     Request, Status,
     service::{Interceptor, Routes, interceptor::InterceptedService},
@@ -40,7 +37,6 @@ use crate::{
     config::{Config, Listen, OnStop},
     connections::{self, Connections},
     files::{self, lease::Leases, moment::Alarm},
-    gateway::Gateway,
     limits::{Admission, Bounds, Rate},
     metrics::Metrics,
     policy::Policy,
@@ -133,7 +129,7 @@ pub struct Daemon {
     audit: Audit,
     writer: Writer,
     admin: Option<(Bound, Admin)>,
-    gateways: Vec<(TcpListener, Arc<Gateway<Azure>>)>,
+    gateways: Vec<gateways::Open>,
 }
 
 impl Daemon {
@@ -210,11 +206,11 @@ impl Daemon {
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> Result<(), Error> {
         let on_stop = self.config.files.on_stop;
-        let stop = closing(stop, on_stop, self.provider.leases.clone());
-        let stop = stop.boxed().shared();
+        let leases = self.provider.leases.clone();
+        let stop = closing(stop, on_stop, leases).boxed().shared();
         let (reporter, health) = tonic_health::server::health_reporter();
-        let leaving = health::report(reporter, self.audit.watch(), stop.clone()).await;
-        let leaving = leaving.boxed().shared();
+        let leaving = health::report(reporter, self.audit.watch(), stop.clone());
+        let leaving = leaving.await.boxed().shared();
         let tasks = self.tasks()?;
         let limits = &self.config.limits;
         let connections = Connections::new(connections::Limits {
@@ -242,12 +238,10 @@ impl Daemon {
             );
             servers.spawn(served?);
             held.push(socket.held);
-            let (socket, delivery) = (socket.path.display(), listen.delivery);
-            tracing::info!(%socket, %delivery, "listening");
+            tracing::info!(socket = %socket.path.display(), delivery = %listen.delivery, "listening");
         }
-        for (listener, gateway) in mem::take(&mut self.gateways) {
-            let stop = stop.clone();
-            servers.spawn(async move { gateway.serve(listener, stop).await });
+        for gateway in mem::take(&mut self.gateways) {
+            servers.spawn(gateway.serve(stop.clone()));
         }
         let served = drained(servers, stop, self.config.limits.stop_timeout).await;
         drop(tasks);

@@ -101,9 +101,10 @@ fn environment(payload: &Payload<'_>) -> Environment {
     let unexpanded: Environment = pairs.collect();
     named
         .map(|variable| {
-            let value = match variable.raw {
-                true => variable.value.clone(),
-                false => expand(&variable.value, &unexpanded),
+            let value = if variable.raw {
+                variable.value.clone()
+            } else {
+                expand(&variable.value, &unexpanded)
             };
             (&variable.key, value)
         })

@@ -109,9 +109,10 @@ impl<V: Vault> Gateway<V> {
         let answering = service_fn(move |request| {
             let gateway = gateway.clone();
             async move {
-                Ok::<_, Infallible>(match gateway.connect {
-                    true => gateway.open_tunnel(peer, request),
-                    false => gateway.answer(peer, request).await,
+                Ok::<_, Infallible>(if gateway.connect {
+                    gateway.open_tunnel(peer, request)
+                } else {
+                    gateway.answer(peer, request).await
                 })
             }
         });

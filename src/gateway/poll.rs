@@ -130,55 +130,45 @@ async fn answer<V: Vault>(
     };
     let Ask { names, request } = Ask::of(&payload);
     let Some(request) = request else {
-        let stripped = gateway
-            .strip_id_tokens
-            .then(|| gateway.stripped(&text, &[]));
-        // What is not changed is passed as it came, down to the encoding.
-        let document = stripped.filter(|stripped| *stripped != text);
-        let document = document.map_or(body, Bytes::from);
         gateway.metrics.passed();
-        return handed_over(head, taken, document);
+        let stripped = gateway.stripped(&text, &[]);
+        // What is not changed is passed as it came, down to the encoding.
+        let changed = stripped != text;
+        return handed_over(head, taken, if changed { stripped.into() } else { body });
     };
     let Some(job_id) = taken.job().map(|job| job.id) else {
         tracing::error!("GitLab handed out a job with secrets, but without an id or a token");
         return said(StatusCode::BAD_GATEWAY, "a job without an id or a token\n");
     };
     let used = tokens(&request);
-    let cause = match resolve(gateway, peer, &taken, request).await {
-        Some(Ok(provided)) => match given(&payload, &provided) {
-            Ok(document) => {
-                let document = match gateway.strip_id_tokens {
-                    true => gateway.stripped(&document, &used),
-                    false => document,
-                };
-                gateway.metrics.resolved();
-                tracing::info!(job_id, secrets = names.len(), "a job has its secrets");
-                return handed_over(head, taken, Bytes::from(document));
-            }
-            Err(error) => error,
-        },
-        Some(Err(cause)) => cause,
-        None => {
-            tracing::info!(job_id, "the job was cancelled while it was prepared");
-            drop(taken.end());
-            return nothing();
+    let provided = resolve(gateway, peer, &taken, request).await;
+    match provided.map(|provided| given(&payload, &provided?)) {
+        Some(Ok(document)) => {
+            gateway.metrics.resolved();
+            tracing::info!(job_id, secrets = names.len(), "a job has its secrets");
+            handed_over(head, taken, gateway.stripped(&document, &used).into())
         }
-    };
-    let failure = Failure {
-        reason: cause.failure_reason(&payload.failure_reasons()),
-        trace: cause.text(&names),
-        info,
-    };
-    gateway.metrics.failed();
-    match fail(gateway, taken, failure).await {
-        None => nothing(),
-        Some(taken) => {
+        Some(Err(cause)) => {
+            gateway.metrics.failed();
+            let failure = Failure {
+                reason: cause.failure_reason(&payload.failure_reasons()),
+                trace: cause.text(&names),
+                info,
+            };
+            let Some(taken) = fail(gateway, taken, failure).await else {
+                return nothing();
+            };
             tracing::warn!(
                 job_id,
-                "GitLab lets nobody fail the job; the runner gets one that fails"
+                "GitLab does not let us fail the job: the runner will"
             );
-            let document = payload.failing(&cause.lines());
-            handed_over(head, taken, Bytes::from(gateway.stripped(&document, &used)))
+            let document = gateway.stripped(&payload.failing(&cause.lines()), &used);
+            handed_over(head, taken, document.into())
+        }
+        None => {
+            drop(taken.end());
+            tracing::info!(job_id, "the job was cancelled while it was prepared");
+            nothing()
         }
     }
 }
@@ -190,14 +180,14 @@ async fn resolve<V: Vault>(
     peer: IpAddr,
     taken: &Taken,
     request: Result<ResolveRequest, Error>,
-) -> Option<Result<Provided, Cause>> {
+) -> Option<Result<Provided, Box<Cause>>> {
     let job = taken.job()?;
     let timeout = gateway.front.limits.request_timeout;
     let arrival = match Arrival::over_the_network(peer, timeout) {
         Ok(arrival) => arrival,
         Err(error) => {
             let request_id = String::new();
-            return Some(Err(Cause { error, request_id }));
+            return Some(Err(Box::new(Cause { error, request_id })));
         }
     };
     let id = job.id.to_string();
@@ -205,25 +195,22 @@ async fn resolve<V: Vault>(
     let every = gateway.keep_alive;
     let minding = async {
         let mut beat = interval_at(Instant::now() + every, every);
+        beat.tick().await;
         while report::still_there(&gateway.gitlab, job).await {
             beat.tick().await;
         }
     };
-    let minding = async {
-        sleep(every).await;
-        minding.await;
-    };
     tokio::select! {
-        provided = providing => Some(provided.map_err(|error| Cause {
-            error,
-            request_id: arrival.request_id,
-        })),
+        provided = providing => {
+            let request_id = arrival.request_id.clone();
+            Some(provided.map_err(|error| Box::new(Cause { error, request_id })))
+        }
         () = minding => None,
     }
 }
 
 /// The payload with what was provided.
-fn given(payload: &Payload<'_>, provided: &Provided) -> Result<String, Cause> {
+fn given(payload: &Payload<'_>, provided: &Provided) -> Result<String, Box<Cause>> {
     let mut given = Vec::with_capacity(provided.variables.len());
     for (key, variable) in &provided.variables {
         let Content::Value(value) = &variable.content else {
@@ -242,11 +229,10 @@ fn given(payload: &Payload<'_>, provided: &Provided) -> Result<String, Cause> {
     Ok(payload.rewritten(ask::is_spec, &given))
 }
 
-fn defect(what: &'static str) -> Cause {
-    Cause {
-        error: Error::Bug { what },
-        request_id: String::new(),
-    }
+fn defect(what: &'static str) -> Box<Cause> {
+    let error = Error::Bug { what };
+    let request_id = String::new();
+    Box::new(Cause { error, request_id })
 }
 
 /// Fails the job, in a task that goes on when the runner hangs up. `Some`: GitLab does not take it.

@@ -29,13 +29,27 @@ pub enum Error {
     },
 }
 
+/// A gateway with its address.
+#[derive(Debug)]
+pub(super) struct Open {
+    listener: TcpListener,
+    gateway: Arc<Gateway<Azure>>,
+}
+
+impl Open {
+    /// Serves until `stop`, and then until everything has ended that had begun.
+    pub(super) async fn serve(self, stop: impl Future<Output = ()> + Send) {
+        self.gateway.serve(self.listener, stop).await;
+    }
+}
+
 /// All gateways of the configuration. Nothing is accepted yet.
 pub(super) fn open(
     config: &Config,
     provider: &Arc<Provider<Azure>>,
     audit: &Audit,
     jobs: &Jobs,
-) -> Result<Vec<(TcpListener, Arc<Gateway<Azure>>)>, Error> {
+) -> Result<Vec<Open>, Error> {
     let audiences = config.issuers.iter().flat_map(|issuer| &issuer.audiences);
     let audiences: Vec<String> = audiences.cloned().collect();
     let gateway = |settings: &Settings| {
@@ -56,7 +70,7 @@ pub(super) fn open(
         if let Ok(address) = listener.local_addr() {
             tracing::info!(%address, gitlab = %settings.gitlab_url, "a gateway listens");
         }
-        Ok((listener, gateway))
+        Ok(Open { listener, gateway })
     };
     config.gateways.iter().map(gateway).collect()
 }

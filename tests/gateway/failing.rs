@@ -182,6 +182,24 @@ async fn what_no_rule_allows_reaches_nobody() {
     assert!(trace.contains("POLICY_DENIED, request "), "{trace}");
 }
 
+/// Without a token nobody can fail the job, and with the entry in it nobody may have it.
+#[tokio::test]
+async fn a_job_that_cannot_be_told_is_not_handed_over() {
+    let site = Site::new().await;
+    for payload in [
+        r#"{"secrets":{"A":{"azure_key_vault":{"name":"db"}}}}"#,
+        r#"{"id":"7","token":"t","SECRETS":{"A":{"Azure_Key_Vault":{"name":"db"}}}}"#,
+        r#"{"id":7,"token":null,"secrets":{"A":{"azure_key_vault":{"name":"db"}}}}"#,
+    ] {
+        let answer = hyper::Response::builder().status(201);
+        let answer = answer.header("Content-Type", "application/json");
+        site.gitlab.answers(answer.body(payload.into()).unwrap());
+        let answer = site.runner().ask_once().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::BAD_GATEWAY, "{payload}");
+    }
+    assert_eq!(site.counts(), (0, 0));
+}
+
 #[tokio::test]
 async fn an_older_gitlab_is_told_what_it_knows() {
     let site = Site::new().await;

@@ -35,6 +35,7 @@ mod runner;
 mod site;
 
 mod failing;
+mod figures;
 mod lives;
 mod passing;
 mod real;

@@ -178,6 +178,17 @@ async fn connect_in_gitlabs_own_name() {
 }
 
 #[tokio::test]
+async fn a_gateway_without_connect_is_no_proxy() {
+    let site = Site::new().await;
+    let proxy = format!("http://{}", site.address);
+    let through = Runner::with("https://localhost:1", |client| {
+        client.proxy(Proxy::https(&proxy).unwrap())
+    });
+    assert!(through.ask_once().await.unwrap_err().is_connect());
+    assert!(site.gitlab.asked().is_empty());
+}
+
+#[tokio::test]
 async fn several_gateways_serve_several_gitlabs() {
     let (one, two) = (GitLab::new().await, GitLab::new().await);
     let more = format!(
