@@ -11,13 +11,17 @@ use self::rig::{
     Options,
     azure::Emulated,
     builtin,
-    daemon::{Daemon, INLINE},
+    daemon::{BARE, Daemon, Mode},
     floor::Site,
     median, table,
 };
 
 const SECRETS: [u64; 4] = [1, 10, 50, 100];
 const DELAYS: [u64; 4] = [0, 5, 20, 50];
+const HTTP2: Mode = Mode {
+    http2: true,
+    ..BARE
+};
 
 fn main() {
     rig::run(compare);
@@ -30,7 +34,10 @@ async fn compare(options: Options) {
         (&DELAYS[..], 15)
     };
     let mut azure = Emulated::start(100).await;
-    let daemon = Daemon::start(&azure.ready, INLINE).await;
+    let daemons = [
+        Daemon::start(&azure.ready, BARE).await,
+        Daemon::start(&azure.ready, HTTP2).await,
+    ];
     let floors = [
         Site::connect(&azure.ready, false, 100).await,
         Site::connect(&azure.ready, true, 100).await,
@@ -39,7 +46,7 @@ async fn compare(options: Options) {
     for delay in delays {
         azure.delay(*delay).await;
         for secrets in SECRETS {
-            rows.push(row(&mut azure, &daemon, &floors, *delay, secrets, times).await);
+            rows.push(row(&mut azure, &daemons, &floors, *delay, secrets, times).await);
         }
     }
     table::print(
@@ -47,8 +54,10 @@ async fn compare(options: Options) {
         &[
             "delay",
             "secrets",
-            "cold",
-            "ours",
+            "cold h1",
+            "cold h2",
+            "ours h1",
+            "ours h2",
             "floor h1",
             "floor h2",
             "built-in",
@@ -67,8 +76,8 @@ async fn compare(options: Options) {
 struct Row {
     delay: u64,
     secrets: u64,
-    cold: Duration,
-    ours: Duration,
+    cold: [Duration; 2],
+    ours: [Duration; 2],
     floors: [Duration; 2],
     builtin: Duration,
 }
@@ -78,40 +87,45 @@ impl Row {
         let one = all
             .iter()
             .find(|row| row.delay == self.delay && row.secrets == 1);
-        let floor = self.floors[0].min(self.floors[1]);
+        // As it is installed: HTTP/1.1.
+        let (ours, floor) = (self.ours[0], self.floors[0].min(self.floors[1]));
         vec![
             self.delay.to_string(),
             self.secrets.to_string(),
-            table::milliseconds(self.cold),
-            table::milliseconds(self.ours),
+            table::milliseconds(self.cold[0]),
+            table::milliseconds(self.cold[1]),
+            table::milliseconds(self.ours[0]),
+            table::milliseconds(self.ours[1]),
             table::milliseconds(self.floors[0]),
             table::milliseconds(self.floors[1]),
             table::milliseconds(self.builtin),
-            table::ratio(self.ours, floor),
-            format!(
-                "{:.0}",
-                self.builtin.as_secs_f64() / self.ours.as_secs_f64()
-            ),
-            table::ratio(self.ours, one.unwrap().ours),
+            table::ratio(ours, floor),
+            format!("{:.0}", self.builtin.as_secs_f64() / ours.as_secs_f64()),
+            table::ratio(ours, one.unwrap().ours[0]),
         ]
     }
 }
 
 async fn row(
     azure: &mut Emulated,
-    daemon: &Daemon,
+    daemons: &[Daemon; 2],
     floors: &[Site; 2],
     delay: u64,
     secrets: u64,
     times: usize,
 ) -> Row {
-    let cold = {
-        let fresh = Daemon::start(&azure.ready, INLINE).await;
-        ours(&fresh, azure.tokens(1).await, secrets).await
-    };
-    // What it does once it has run for a while: its connections are there.
-    ours(daemon, azure.tokens(2).await, secrets).await;
-    let ours = ours(daemon, azure.tokens(times).await, secrets).await;
+    let cold = [
+        first(azure, BARE, secrets).await,
+        first(azure, HTTP2, secrets).await,
+    ];
+    // What they do once they have run for a while: their connections are there.
+    for daemon in daemons {
+        ours(daemon, azure.tokens(2).await, secrets).await;
+    }
+    let ours = [
+        ours(&daemons[0], azure.tokens(times).await, secrets).await,
+        ours(&daemons[1], azure.tokens(times).await, secrets).await,
+    ];
     let floors = [
         floor(&floors[0], azure.tokens(times).await, secrets).await,
         floor(&floors[1], azure.tokens(times).await, secrets).await,
@@ -133,6 +147,16 @@ async fn row(
         floors,
         builtin: median(walls),
     }
+}
+
+/// A daemon's first request: three times, each of another daemon.
+async fn first(azure: &mut Emulated, mode: Mode, secrets: u64) -> Duration {
+    let mut walls = Vec::new();
+    for _ in 0..3 {
+        let fresh = Daemon::start(&azure.ready, mode).await;
+        walls.push(ours(&fresh, azure.tokens(1).await, secrets).await);
+    }
+    median(walls)
 }
 
 /// From connecting to the daemon to having the values.

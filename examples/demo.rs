@@ -1,7 +1,7 @@
 //! The whole story on one machine: a GitLab issuer, Entra and a vault (the emulator), the daemon,
 //! and a job that gets three secrets through the real client over the real socket; then a job of
-//! the wrong branch, and what its author is told. Everything shown is checked: the exit status is
-//! 0 only if all of it was as it should be. Nothing is left behind.
+//! the wrong branch, and what its author is told; then what the auditor finds. Everything shown is
+//! checked: the exit status is 0 only if all of it was as it should be. Nothing is left behind.
 
 use std::{
     collections::BTreeMap,
@@ -18,6 +18,7 @@ use std::{
 use azure_emulator::{Emulator, IdTokenRequest, NewSecret, Options};
 use runner_secrets::{
     client::{self, Environment, Output},
+    command::{self, Streams},
     config::Config,
     run::Daemon,
 };
@@ -54,11 +55,13 @@ fn end(told: Done) -> ExitCode {
 }
 
 async fn tell() -> Done {
-    let stage = Stage::set().await?;
+    let mut stage = Stage::set().await?;
     let pinned = stage.seed();
     let told = tell_on(&stage, &pinned).await;
+    let stopped = stage.stop().await;
+    let audited = the_auditor_asks(&stage).await;
     let struck = stage.strike().await;
-    told.and(struck)
+    told.and(stopped).and(audited).and(struck)
 }
 
 async fn tell_on(stage: &Stage, pinned: &str) -> Done {
@@ -180,15 +183,47 @@ async fn a_job_of_another_branch_is_refused(stage: &Stage, spec: &str) -> Done {
     check(stage.files()? == 0, "a refused job leaves no file")
 }
 
+async fn the_auditor_asks(stage: &Stage) -> Done {
+    say(
+        Tone::Heading,
+        "runner-secretsd audit query: who read which secret, from where",
+    )?;
+    let (status, asked) = stage.audit("query").await?;
+    check(status == 0, &asked)?;
+    say(Tone::Plain, asked.trim_end())?;
+    for reason in ["DELIVERED", "POLICY_DENIED"] {
+        let count = asked.matches(reason).count();
+        check(count == 3, "three secrets were read, and three were not")?;
+    }
+    say(Tone::Heading, "runner-secretsd audit verify")?;
+    let (status, verified) = stage.audit("verify").await?;
+    say(Tone::Quiet, verified.trim_end())?;
+    check(status == 0, "the trail is whole")?;
+    let trail = fs::read_to_string(&stage.trail)?;
+    let altered = trail.replacen("POLICY_DENIED", "DELIVERED", 1);
+    check(altered != trail, "the refusal is on record")?;
+    fs::write(&stage.trail, altered)?;
+    say(
+        Tone::Heading,
+        "The same after somebody made a delivery of the refusal",
+    )?;
+    let (status, verified) = stage.audit("verify").await?;
+    let first = verified.lines().next().unwrap_or_default();
+    say(Tone::Bad, first)?;
+    check(status == 1, "an altered line shows")
+}
+
 /// Everything that is set up for the story.
 struct Stage {
     emulator: Emulator,
     directory: tempfile::TempDir,
     leases: PathBuf,
     socket: PathBuf,
-    stop: oneshot::Sender<()>,
-    daemon: JoinHandle<Result<(), runner_secrets::run::Error>>,
+    trail: PathBuf,
+    daemon: Option<(oneshot::Sender<()>, Serving)>,
 }
+
+type Serving = JoinHandle<Result<(), runner_secrets::run::Error>>;
 
 /// What a command of the client came to.
 struct Answer {
@@ -213,6 +248,7 @@ impl Stage {
         let leases = directory.path().join("leases");
         fs::create_dir(&leases)?;
         let socket = directory.path().join("api/api.sock");
+        let trail = directory.path().join("audit.jsonl");
         let config = Config::parse(&config(&emulator, &socket, &leases, in_memory))
             .map_err(|problems| format!("{problems:?}"))?;
         let daemon = Daemon::bind(config)?;
@@ -223,8 +259,8 @@ impl Stage {
             directory,
             leases,
             socket,
-            stop,
-            daemon,
+            trail,
+            daemon: Some((stop, daemon)),
         })
     }
 
@@ -297,12 +333,33 @@ impl Stage {
         Ok(fs::read_dir(&self.leases)?.count())
     }
 
-    /// Stops everything and checks that it is gone.
+    /// Stops the daemon, in order.
+    async fn stop(&mut self) -> Done {
+        let (stop, daemon) = self.daemon.take().ok_or("the daemon has stopped before")?;
+        stop.send(()).map_err(|()| "the daemon ended by itself")?;
+        Ok(daemon.await??)
+    }
+
+    /// Runs a command on the audit trail; gives its exit status and what it prints.
+    async fn audit(&self, name: &str) -> Done<(u8, String)> {
+        let arguments = [OsString::from(name), self.trail.clone().into_os_string()];
+        let mut parser = lexopt::Parser::from_args(arguments);
+        let command = command::audit(&mut parser, &mut PathBuf::new())?;
+        let command = command.ok_or("that is no command")?;
+        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+        let mut streams = Streams {
+            stdout: &mut stdout,
+            stderr: &mut stderr,
+            colour: false,
+            watched: false,
+        };
+        let status = command::run(&command, Path::new(""), &mut streams).await;
+        stdout.extend(stderr);
+        Ok((status, String::from_utf8_lossy(&stdout).into_owned()))
+    }
+
+    /// Checks that everything is gone.
     async fn strike(self) -> Done {
-        self.stop
-            .send(())
-            .map_err(|()| "the daemon ended by itself")?;
-        self.daemon.await??;
         self.emulator.stop().await;
         let directory = self.directory.path().to_owned();
         check(

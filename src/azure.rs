@@ -6,12 +6,20 @@
 mod cloud;
 mod entra;
 mod fault;
+mod federated;
 mod gate;
 mod key_vault;
+pub(crate) mod probe;
 mod retry;
 mod wire;
 
-use std::{collections::HashMap, fmt, hash::Hash, path::PathBuf, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    fmt,
+    hash::Hash,
+    path::PathBuf,
+    sync::Arc,
+};
 
 use azure_core::{
     cloud::{CloudConfiguration, CustomConfiguration},
@@ -21,7 +29,10 @@ use futures_util::{TryStreamExt as _, stream::FuturesUnordered};
 use tokio::time::Instant;
 use url::Url;
 
-pub use self::cloud::{ClientId, Cloud, Foreign, TenantId, VaultUrl};
+pub use self::{
+    cloud::{ClientId, Cloud, Foreign, TenantId, VaultUrl},
+    federated::FederatedCredential,
+};
 use self::{
     entra::{Bought, Purchase, Tokens},
     gate::Gates,
@@ -43,6 +54,8 @@ pub struct Settings {
     pub ca: Option<Ca>,
     /// The proxy for everything that goes to Azure; otherwise the usual variables decide.
     pub proxy: Option<Url>,
+    /// Whether to speak HTTP/2 with services that can; HTTP/1.1 otherwise.
+    pub http2: bool,
 }
 
 /// A file of certificates, read when the configuration was.
@@ -169,13 +182,13 @@ where
     Done: Clone,
     Doing: Future<Output = Result<Done, Error>>,
 {
-    let mut distinct = HashMap::with_capacity(keys.len());
+    let mut distinct = HashSet::with_capacity(keys.len());
     let mut doing = FuturesUnordered::new();
     for (key, item) in keys.iter().zip(items) {
-        distinct.entry(key).or_insert_with(|| {
+        if distinct.insert(key) {
             let work = work(item);
             doing.push(async move { work.await.map(|done| (key, done)) });
-        });
+        }
     }
     let mut all = HashMap::with_capacity(doing.len());
     while let Some((key, done)) = doing.try_next().await? {
@@ -217,10 +230,17 @@ fn http(settings: &Settings) -> Result<reqwest::Client, SetUpError> {
     let mut builder = reqwest::Client::builder()
         .connect_timeout(wire::CONNECT_TIMEOUT)
         .timeout(wire::REQUEST_TIMEOUT)
-        // Said, because otherwise what else is in a build would decide: another crate's feature
-        // makes every client speak HTTP/2.
-        .http1_only()
+        .pool_idle_timeout(wire::IDLE_TIMEOUT)
         .redirect(reqwest::redirect::Policy::none());
+    builder = if settings.http2 {
+        let (interval, timeout) = wire::KEEP_ALIVE;
+        builder
+            .http2_keep_alive_interval(interval)
+            .http2_keep_alive_timeout(timeout)
+            .http2_keep_alive_while_idle(true)
+    } else {
+        builder.http1_only()
+    };
     if let Some(Ca { pem, .. }) = &settings.ca {
         builder = builder.tls_certs_merge(certificates(pem));
     }

@@ -8,6 +8,7 @@ mod answer;
 mod arguments;
 mod command;
 mod connection;
+mod doctor;
 mod environment;
 mod error;
 mod exec;
@@ -29,7 +30,7 @@ pub use self::{
     command::{Output, run},
     connection::{Client, DEFAULT_SOCKET},
     environment::Environment,
-    error::{Error, Refusal},
+    error::{Advice, Error, Refusal},
     local::{Local, Places},
     retrieval::{Given, Lease, Retrieval},
     spec::{Spec, Wanted},

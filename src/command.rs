@@ -23,15 +23,18 @@ mod arguments;
 mod audit;
 mod cases;
 mod csv;
+mod doctor;
 mod explain;
 mod grants;
 mod presented;
+mod setup;
 mod table;
 #[cfg(test)]
 mod tests;
 
-pub use arguments::{Form, policy};
+pub use arguments::{Form, doctor, policy};
 pub use audit::{Audit, Export, Query, Verify, audit};
+pub use setup::{Problem, Wishes, arguments as setup};
 
 /// What to do.
 #[derive(Debug, PartialEq, Eq)]
@@ -40,6 +43,11 @@ pub enum Command {
     Audit(Audit),
     /// `check-config`
     CheckConfig,
+    /// `doctor`
+    Doctor {
+        /// Whether a machine reads the answer.
+        json: bool,
+    },
     /// `policy explain`
     Explain {
         /// The file with the job's ID token.
@@ -56,6 +64,8 @@ pub enum Command {
         /// For whom the report is.
         form: Form,
     },
+    /// `setup azure`
+    Setup(Wishes),
     /// `policy test`
     Test {
         /// The files with the cases.
@@ -92,6 +102,11 @@ impl Streams<'_> {
     fn complain(&mut self, line: &str) {
         complain(self.stderr, line);
     }
+
+    /// A question, which the answer follows on its line.
+    fn ask(&mut self, question: &str) {
+        drop(write!(self.stderr, "{question}: "));
+    }
 }
 
 /// A line for people on what is wrong.
@@ -121,6 +136,8 @@ enum Error {
     NoToken { path: PathBuf, error: token::Error },
     #[error("cannot write to standard output: {0}")]
     Output(io::Error),
+    #[error("{0}; see runner-secretsd --help")]
+    Setup(Problem),
     #[error(transparent)]
     Spec(#[from] client::Error),
     #[error("{}: the file with the token cannot be read: {source}", path.display())]
@@ -134,6 +151,7 @@ impl Error {
             | Self::Kept { .. }
             | Self::Key(_)
             | Self::NoTrail
+            | Self::Setup(_)
             | Self::Unreadable { .. } => Reason::RequestInvalid.exit(),
             Self::Cases(_) | Self::Config(_) => Reason::ConfigInvalid.exit(),
             Self::NoToken { .. } => Reason::TokenInvalid.exit(),
@@ -190,12 +208,14 @@ async fn answer(command: &Command, path: &Path, streams: &mut Streams<'_>) -> Re
             let line = format!("{}: no mistakes\n", path.display());
             streams.print(&line).map(|()| 0)
         }
+        Command::Doctor { json } => doctor::examine(path, *json, streams).await,
         Command::Explain { token, spec, json } => {
             explain::explain(&config()?, token, spec, *json, streams).await
         }
         Command::Grants { secret, form } => {
             grants::grants(&config()?, secret.as_ref(), *form, streams)
         }
+        Command::Setup(wishes) => setup::print(wishes, &mut io::stdin().lock(), streams),
         Command::Test { files } => cases::test(&config()?, files, streams),
     }
 }

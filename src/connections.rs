@@ -42,8 +42,9 @@ const HEAD: u32 = 16 * 1024;
 /// What a client may take to say goodbye.
 const GOODBYE: Duration = Duration::from_secs(1);
 
-/// How many connections there can be: as configured, or half of the files that the system lets this
-/// process open. The other half is for the files of jobs and the connections to Azure.
+/// How many connections there can be: as configured, or as many as take half of the files that the
+/// system lets this process open, two each. The other half is for the files of jobs and the
+/// connections to Azure.
 pub(crate) fn most(configured: usize) -> usize {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit {
@@ -54,17 +55,18 @@ pub(crate) fn most(configured: usize) -> usize {
         Ok(()) => limit.maximum,
         Err(_) => limit.current,
     };
-    let half = files.map_or(usize::MAX, |files| {
-        usize::try_from(files / 2).unwrap_or(usize::MAX)
+    // The connection, and the process at its other end.
+    let room = files.map_or(usize::MAX, |files| {
+        usize::try_from(files / 4).unwrap_or(usize::MAX)
     });
-    if half < configured {
+    if room < configured {
         tracing::warn!(
             configured,
-            most = half,
-            "limits.connections is more than half of the files that may be open (RLIMIT_NOFILE, LimitNOFILE=)"
+            most = room,
+            "limits.connections is more than a quarter of the files that may be open (RLIMIT_NOFILE, LimitNOFILE=)"
         );
     }
-    configured.min(half).max(1)
+    configured.min(room).max(1)
 }
 
 /// Serves `routes` on `listener` until `stop`, then lets the requests that are running end.
@@ -86,13 +88,11 @@ pub(crate) async fn serve(
             Some(_) = serving.join_next() => continue,
             () = &mut stopped => break,
         };
-        let Ok(credentials) = stream.peer_cred() else {
-            continue;
-        };
-        let open = connections.open(credentials.uid());
-        let Ok(peer) = Peer::of(&stream, open.id()) else {
-            continue;
-        };
+        let uid = stream.peer_cred().map(|peer| peer.uid());
+        let open = connections.open(uid.ok());
+        let peer = Peer::of(&stream, open.id());
+        let peer = peer.inspect_err(|error| tracing::warn!(%error, "a caller cannot be told"));
+        let peer = peer.ok();
         serving.spawn(connection(stream, routes.clone(), peer, open, stop.clone()));
     }
     while serving.join_next().await.is_some() {}
@@ -117,7 +117,7 @@ async fn accepted(listener: &UnixListener) -> UnixStream {
 async fn connection(
     stream: UnixStream,
     routes: Routes,
-    peer: Peer,
+    peer: Option<Peer>,
     open: Open,
     stop: impl Future<Output = ()>,
 ) {

@@ -1,12 +1,23 @@
 //! Why a request was refused or failed: one enum by the cause that a user sees, each with one
-//! [`Reason`]. What `Display` says goes into the job's log: what was refused, by whom, what to
-//! check, with nothing but what the caller sent or may know. What the services answered goes to
-//! the operator's log only, through [`Error::detail`].
+//! [`Reason`]. What `Display` says goes into the job's log: what was refused and by whom, with
+//! nothing but what the caller sent or may know; what to change is [`Error::advice`]. What the
+//! services answered goes to the operator's log only, through [`Error::detail`].
+
+mod advice;
+mod entra;
+mod key_vault;
+mod network;
 
 use std::{fmt, time::Duration};
 
 use runner_secrets_proto::Reason;
 
+pub use self::{
+    advice::{Advice, Named, Reader},
+    entra::{Refused, meaning},
+    key_vault::{Forbidden, Missing, Read},
+    network::Trouble,
+};
 use crate::{
     audit::log::Failing,
     files,
@@ -19,12 +30,10 @@ use crate::{
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// There is no audit trail at the moment.
-    #[error(
-        "this request cannot be put on record, and nothing is handed out without a record; try again later, or ask the operator to look into it"
-    )]
+    #[error("this request cannot be put on record, and nothing is handed out without a record")]
     AuditFailed(Failing),
     /// Something that should be impossible happened.
-    #[error("runner-secrets has a defect ({what}); please report it with the request id")]
+    #[error("runner-secrets has a defect ({what})")]
     Bug {
         /// What was found to be impossible.
         what: &'static str,
@@ -42,17 +51,10 @@ pub enum Error {
         waiting: &'static str,
     },
     /// Entra refused the ID token.
-    #[error("{variable}: Microsoft Entra ID refused the job's ID token{}; check that the application has a federated credential with exactly this token's issuer, subject and audience", code(*.aadsts))]
-    ExchangeRefused {
-        /// The first variable that needed the token.
-        variable: VariableName,
-        /// Entra's code, such as 700213.
-        aadsts: Option<u64>,
-        /// What Entra answered.
-        detail: Detail,
-    },
+    #[error("{0}")]
+    ExchangeRefused(Box<Refused>),
     /// The files could not be written.
-    #[error("the secrets' files could not be written or deleted; the operator's log has the cause")]
+    #[error("the secrets' files could not be written or deleted")]
     FilesFailed(#[source] files::Error),
     /// The caller asks for more than its share.
     #[error("{problem}")]
@@ -74,21 +76,15 @@ pub enum Error {
         problem: String,
     },
     /// The secret's version is disabled.
-    #[error(
-        "{variable}: the secret {secret} is disabled in Key Vault; enable it or name another version"
-    )]
+    #[error("{}: the secret {read} is disabled in Key Vault", .read.variable)]
     SecretDisabled {
-        /// For which variable.
-        variable: VariableName,
-        /// Which secret, as the job named it.
-        secret: String,
+        /// Which.
+        read: Box<Read>,
         /// What Key Vault answered.
         detail: Detail,
     },
     /// The secret's time is over, or has not come, and the operator refuses such secrets.
-    #[error(
-        "{variable}: the secret {secret} {problem}, and the operator refuses such secrets; store a new version"
-    )]
+    #[error("{variable}: the secret {secret} {problem}, and the operator refuses such secrets")]
     SecretExpired {
         /// For which variable.
         variable: VariableName,
@@ -97,16 +93,14 @@ pub enum Error {
         /// Since when it has expired, or from when on it is valid.
         problem: String,
     },
-    /// There is no such secret, or no such version.
-    #[error(
-        "{variable}: Key Vault has no secret {secret}; check the name, the version and the vault"
-    )]
+    /// There is no such secret, no such version, or no such vault.
+    #[error("{}: {}", .read.variable, .missing.says(.read))]
     SecretNotFound {
-        /// For which variable.
-        variable: VariableName,
-        /// Which secret, as the job named it.
-        secret: String,
-        /// What Key Vault answered.
+        /// Which.
+        read: Box<Read>,
+        /// What of it there is not.
+        missing: Missing,
+        /// What Key Vault answered, or what the network said.
         detail: Detail,
     },
     /// The ID token was not accepted, or could not be verified.
@@ -126,7 +120,7 @@ pub enum Error {
         problem: String,
     },
     /// A service limits the rate of requests.
-    #[error("{service} is limiting the rate of requests; try again later")]
+    #[error("{service} is limiting the rate of requests")]
     UpstreamThrottled {
         /// Which service.
         service: Service,
@@ -136,27 +130,18 @@ pub enum Error {
         detail: Detail,
     },
     /// A service cannot be reached or fails.
-    #[error("{service} {problem}; try again later, or ask the operator to look into it")]
+    #[error("{service} {}", .problem.says())]
     UpstreamUnavailable {
         /// Which service.
         service: Service,
-        /// What is wrong, as the end of the sentence.
-        problem: &'static str,
+        /// What is wrong.
+        problem: Trouble,
         /// What it answered, or what the network said.
         detail: Detail,
     },
     /// Key Vault refused the read.
-    #[error("{variable}: Key Vault does not let this job's identity read {secret}{}", inner_code(.code.as_deref()))]
-    VaultForbidden {
-        /// For which variable.
-        variable: VariableName,
-        /// Which secret, as the job named it.
-        secret: String,
-        /// Key Vault's inner code, such as `ForbiddenByRbac`.
-        code: Option<String>,
-        /// What Key Vault answered.
-        detail: Detail,
-    },
+    #[error("{0}")]
+    VaultForbidden(Box<Forbidden>),
 }
 
 /// The services that a request depends on.
@@ -181,7 +166,7 @@ impl Error {
             Self::Bug { .. } => Reason::Bug,
             Self::CallerDenied { .. } => Reason::CallerDenied,
             Self::DeadlineExceeded { .. } => Reason::DeadlineExceeded,
-            Self::ExchangeRefused { .. } => Reason::ExchangeRefused,
+            Self::ExchangeRefused(_) => Reason::ExchangeRefused,
             Self::FilesFailed(_) => Reason::FilesFailed,
             Self::RequestInvalid { .. } => Reason::RequestInvalid,
             Self::SecretDisabled { .. } => Reason::SecretDisabled,
@@ -193,7 +178,7 @@ impl Error {
             Self::TokenInvalid { .. } => Reason::TokenInvalid,
             Self::UpstreamThrottled { .. } => Reason::UpstreamThrottled,
             Self::UpstreamUnavailable { .. } => Reason::UpstreamUnavailable,
-            Self::VaultForbidden { .. } => Reason::VaultForbidden,
+            Self::VaultForbidden(_) => Reason::VaultForbidden,
         }
     }
 
@@ -201,12 +186,12 @@ impl Error {
     #[must_use]
     pub fn detail(&self) -> String {
         match self {
-            Self::ExchangeRefused { detail, .. }
-            | Self::SecretDisabled { detail, .. }
+            Self::ExchangeRefused(refused) => refused.detail.0.clone(),
+            Self::SecretDisabled { detail, .. }
             | Self::SecretNotFound { detail, .. }
             | Self::UpstreamThrottled { detail, .. }
-            | Self::UpstreamUnavailable { detail, .. }
-            | Self::VaultForbidden { detail, .. } => detail.0.clone(),
+            | Self::UpstreamUnavailable { detail, .. } => detail.0.clone(),
+            Self::VaultForbidden(forbidden) => forbidden.detail.0.clone(),
             Self::AuditFailed(failing) => failing.to_string(),
             Self::FilesFailed(error) => error.to_string(),
             Self::PolicyDenied(denied) => account(denied.account()),
@@ -234,7 +219,7 @@ impl Error {
             | Self::DeadlineExceeded { .. } => Some(USUAL),
             Self::Bug { .. }
             | Self::CallerDenied { .. }
-            | Self::ExchangeRefused { .. }
+            | Self::ExchangeRefused(_)
             | Self::FilesFailed(_)
             | Self::PolicyDenied(_)
             | Self::RequestInvalid { .. }
@@ -242,7 +227,7 @@ impl Error {
             | Self::SecretExpired { .. }
             | Self::SecretNotFound { .. }
             | Self::TokenInvalid { .. }
-            | Self::VaultForbidden { .. } => None,
+            | Self::VaultForbidden(_) => None,
             Self::Token { error, .. } => error.retry_after(),
         }
     }
@@ -270,14 +255,6 @@ impl fmt::Display for Service {
             Self::KeyVault => "Key Vault",
         })
     }
-}
-
-fn code(aadsts: Option<u64>) -> String {
-    aadsts.map_or(String::new(), |code| format!(" (AADSTS{code})"))
-}
-
-fn inner_code(code: Option<&str>) -> String {
-    code.map_or(String::new(), |code| format!(" ({code})"))
 }
 
 /// For the operator: rule by rule what was not met, as far as anybody would read.

@@ -23,13 +23,12 @@
 //!
 //! # Who may know what
 //!
-//! Dependencies point to the right and never back: [`command`], [`run`], [`gateway`], `service`, [`provide`],
-//! [`token`] and [`policy`], [`azure`] behind the port [`vault`], [`files`], [`error`], [`secret`]
-//! and [`name`]. `service` alone knows gRPC statuses, [`gateway`] alone
-//! knows GitLab's API, [`azure`] alone knows Azure's errors,
-//! [`config`] alone knows TOML. The client ([`client`]) shares [`files`], [`name`], [`screen`] and
-//! [`secret`] with the daemon, and the daemon's commands read its specs; without the feature
-//! `daemon` there is no TLS and no Azure code in the build.
+//! Dependencies point to the right and never back: [`command`], [`run`], [`gateway`], `service`,
+//! [`provide`], [`token`] and [`policy`], [`azure`] behind the port [`vault`], [`files`], [`error`], [`secret`]
+//! and [`name`]. `service` alone knows gRPC statuses, [`gateway`] alone GitLab's API, [`azure`]
+//! alone Azure's errors, [`config`] alone TOML. The client ([`client`]) shares [`checkup`], [`files`],
+//! [`name`], [`posix`], [`screen`] and [`secret`] with the daemon, and the daemon's commands read its
+//! specs; without the feature `daemon` there is no TLS and no Azure code in the build.
 
 #![cfg_attr(
     not(feature = "daemon"),
@@ -45,6 +44,7 @@ pub mod admin;
 pub mod audit;
 #[cfg(feature = "daemon")]
 pub mod azure;
+pub mod checkup;
 pub mod client;
 #[cfg(feature = "daemon")]
 pub mod command;
@@ -67,6 +67,8 @@ pub mod metrics;
 pub mod name;
 #[cfg(feature = "daemon")]
 pub mod policy;
+pub mod posix;
+#[cfg(feature = "daemon")]
 pub mod process;
 #[cfg(feature = "daemon")]
 pub mod provide;

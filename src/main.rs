@@ -23,12 +23,20 @@ Usage: runner-secretsd COMMAND [--config FILE]
 Commands:
   serve         Serve until SIGTERM or SIGINT; SIGHUP reloads the policy
   check-config  Report every mistake in the configuration, and exit with 78 if there is one
+  doctor [--json]
+                Go through everything that has to be right, on this host and on the way to GitLab
+                and Azure, with what to change; exit with 1 if anything is wrong
   policy explain --token FILE --spec FILE [--json]
                 Say what the job with this ID token gets of these secrets, rule by rule
   policy grants [--secret NAME] [--csv | --json]
                 List who could read what
   policy test FILE...
                 Run the cases of these files against the policy
+  setup azure [--gitlab URL] [--project PATH... | --group PATH] [--branch NAME...] [--tag NAME...]
+              [--environment NAME...] [--protected] [--vault NAME] [--secret NAME...] [--name NAME]
+              [--audience TEXT] [--managed-identity RESOURCE_GROUP] [--format az | terraform]
+                Print what to create in Azure, and the rule and the job that go with it; asks for
+                what is missing, and changes nothing
   audit verify [--public-key FILE] [--head SEQ:HASH] [--from-checkpoint FILE] [--json] [FILE...]
                 Say whether an audit trail is whole, and where it is not. FILEs are its files
                 or their directories; without any, those of the configuration
@@ -93,6 +101,14 @@ fn arguments(path: &mut PathBuf) -> Result<Wish, lexopt::Error> {
                 return Ok(Wish::Print(version.to_owned()));
             }
             Long("config") | Short('c') => *path = arguments.value()?.into(),
+            Value(name) if command.is_none() && name == "doctor" => {
+                let command = command::doctor(&mut arguments, path)?;
+                return Ok(command.map_or_else(|| Wish::Print(HELP.to_owned()), Wish::Command));
+            }
+            Value(name) if command.is_none() && name == "setup" => {
+                let wishes = command::setup(&mut arguments)?.map(Command::Setup);
+                return Ok(wishes.map_or_else(|| Wish::Print(HELP.to_owned()), Wish::Command));
+            }
             Value(name) if command.is_none() && name == "policy" => {
                 let command = command::policy(&mut arguments, path)?;
                 return Ok(command.map_or_else(|| Wish::Print(HELP.to_owned()), Wish::Command));

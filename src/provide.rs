@@ -32,8 +32,8 @@ use crate::{
     name::VariableName,
     policy::{Asked, Explanation, Granted, Policy},
     secret::IdToken,
-    token::{Claims, Verifier},
-    vault::{Fetched, Grant, Vault},
+    token::{Claims, Identity, Verifier},
+    vault::{Fetched, Grant, Said, Vault},
 };
 
 /// The pipeline.
@@ -165,6 +165,7 @@ impl<V: Vault> Provider<V> {
             }
             jobs.push(Job {
                 token: &wanted.token,
+                identity: Arc::new(Identity::of(&claims)),
                 claims,
                 wanted: vec![wanted],
             });
@@ -254,6 +255,12 @@ impl<V: Vault> Provider<V> {
             file: wanted.file,
             token: wanted.token.clone(),
             token_expires: job.claims.expires_at,
+            identity: job.identity.clone(),
+            said: Said {
+                tenant: wanted.asked.tenant_id.is_some(),
+                client: wanted.asked.client_id.is_some(),
+                vault: wanted.asked.vault.is_some(),
+            },
             granted,
         })
     }
@@ -337,6 +344,7 @@ impl<V: Vault> Provider<V> {
 /// A token of a call, what it says, and what it is used for.
 struct Job<'a> {
     token: &'a Arc<IdToken>,
+    identity: Arc<Identity>,
     claims: Claims,
     wanted: Vec<&'a Wanted>,
 }

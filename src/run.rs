@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use futures_util::{FutureExt as _, future::Shared};
+use futures_util::FutureExt as _;
 use runner_secrets_proto::{
     FILE_DESCRIPTOR_SET, v1::secrets_provider_server::SecretsProviderServer,
 };
@@ -212,31 +212,23 @@ impl Daemon {
         let leaving = health::report(reporter, self.audit.watch(), stop.clone());
         let leaving = leaving.await.boxed().shared();
         let tasks = self.tasks()?;
-        let limits = &self.config.limits;
-        let connections = Connections::new(connections::Limits {
-            most: connections::most(limits.connections),
-            idle_timeout: limits.idle_timeout,
-        });
-        let admission = Admission::new(Bounds {
-            requests: limits.requests,
-            queue: limits.queue,
-            rate: Rate::new(limits.caller_rate, limits.caller_rate.saturating_mul(10)),
-        });
+        let (connections, admission) = self.bounds();
         let mut servers = JoinSet::new();
         let mut held = Vec::new();
         for (socket, listen) in mem::take(&mut self.sockets)
             .into_iter()
             .zip(&self.config.listeners)
         {
-            let service = self.service(listen, admission.clone());
-            let routes = Routes::new(service).add_service(health.clone());
-            let served = listener(
-                (socket.listener, &socket.path),
-                (routes, listen.reflection),
-                connections.clone(),
-                leaving.clone(),
-            );
-            servers.spawn(served?);
+            let mut routes = Routes::new(self.service(listen, admission.clone()));
+            routes = routes.add_service(health.clone());
+            if listen.reflection {
+                routes = routes.add_service(reflection()?);
+            }
+            let listener = listener(socket.listener, &socket.path)?;
+            let (connections, leaving) = (connections.clone(), leaving.clone());
+            servers.spawn(async move {
+                connections::serve(listener, routes.prepare(), connections, leaving).await;
+            });
             held.push(socket.held);
             tracing::info!(socket = %socket.path.display(), delivery = %listen.delivery, "listening");
         }
@@ -275,6 +267,21 @@ impl Daemon {
             audit: self.audit.clone(),
         };
         InterceptedService::new(entrance, Doorkeeper(door))
+    }
+
+    /// How much all listeners together take.
+    fn bounds(&self) -> (Arc<Connections>, Arc<Admission>) {
+        let limits = &self.config.limits;
+        let connections = Connections::new(connections::Limits {
+            most: connections::most(limits.connections),
+            idle_timeout: limits.idle_timeout,
+        });
+        let admission = Admission::new(Bounds {
+            requests: limits.requests,
+            queue: limits.queue,
+            rate: Rate::new(limits.caller_rate, limits.caller_rate.saturating_mul(10)),
+        });
+        (connections, admission)
     }
 
     /// What goes on beside the requests, until it is dropped.
@@ -345,24 +352,16 @@ fn policy(config: &Config) -> Policy {
     Policy::new(config.rules.clone(), config.defaults.clone())
 }
 
-/// The server of one listener, as a future that ends when it has drained.
+/// A listener that the runtime knows of.
 fn listener(
-    (listener, path): (std::os::unix::net::UnixListener, &Path),
-    (mut routes, reflects): (Routes, bool),
-    connections: Arc<Connections>,
-    leaving: Shared<impl Future<Output = ()> + Send + 'static>,
-) -> Result<impl Future<Output = ()> + Send + 'static, Error> {
-    let socket = path.to_owned();
-    let failed = move |source| Error::Serving { socket, source };
-    let listener = listener
-        .set_nonblocking(true)
-        .and_then(|()| UnixListener::from_std(listener))
-        .map_err(failed)?;
-    if reflects {
-        routes = routes.add_service(reflection()?);
-    }
-    Ok(async move {
-        connections::serve(listener, routes.prepare(), connections, leaving).await;
+    listener: std::os::unix::net::UnixListener,
+    socket: &Path,
+) -> Result<UnixListener, Error> {
+    let listening = listener.set_nonblocking(true);
+    let listening = listening.and_then(|()| UnixListener::from_std(listener));
+    listening.map_err(|source| Error::Serving {
+        socket: socket.to_owned(),
+        source,
     })
 }
 

@@ -11,7 +11,7 @@ use crate::{config::issuer::Issuer, secret::IdToken};
 use compact::Compact;
 use jwks::Keys;
 
-pub use claims::Claims;
+pub use claims::{Claims, Identity};
 pub use error::Error;
 pub use fetch::{Fetch, Fetched};
 pub use jwks::Status;

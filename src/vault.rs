@@ -11,9 +11,10 @@ pub use self::origin::Origin;
 use crate::{
     audit::Intended,
     azure::{ClientId, TenantId, VaultUrl},
-    error::Error,
+    error::{Error, Named},
     policy::Granted,
     secret::{IdToken, SecretValue},
+    token::Identity,
 };
 
 /// One variable of a request that may be read, with everything that reading it takes.
@@ -27,12 +28,39 @@ pub struct Grant {
     pub token: Arc<IdToken>,
     /// When the ID token ends, and with it whatever it bought.
     pub token_expires: SystemTime,
+    /// Who the ID token says that the job is.
+    pub identity: Arc<Identity>,
+    /// What of tenant, client and vault the job said itself.
+    pub said: Said,
     /// The Entra tenant.
     pub tenant: TenantId,
     /// The client whose federated credential the token must match.
     pub client: ClientId,
     /// The vault, one that tokens may be sent to.
     pub vault: VaultUrl,
+}
+
+/// What a job named itself, and may therefore be told of.
+#[derive(Clone, Copy, Debug)]
+#[expect(missing_docs, reason = "named after the fields of a request")]
+pub struct Said {
+    pub tenant: bool,
+    pub client: bool,
+    pub vault: bool,
+}
+
+impl Grant {
+    pub(crate) fn named_tenant(&self) -> Named<TenantId> {
+        Named::new(self.tenant.clone(), self.said.tenant)
+    }
+
+    pub(crate) fn named_client(&self) -> Named<ClientId> {
+        Named::new(self.client.clone(), self.said.client)
+    }
+
+    pub(crate) fn named_vault(&self) -> Named<VaultUrl> {
+        Named::new(self.vault.clone(), self.said.vault)
+    }
 }
 
 /// A secret that was read.

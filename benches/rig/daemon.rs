@@ -14,19 +14,35 @@ use tempfile::TempDir;
 use super::job::Caller;
 
 /// What a daemon does besides reading secrets.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub(crate) struct Mode {
     /// Values go to files, or into the answer.
     pub(crate) files: bool,
+    /// The audit trail is on a disk, or in memory: there is always one.
+    pub(crate) disk: bool,
+    /// What it speaks with Azure.
+    pub(crate) http2: bool,
 }
 
-pub(crate) const WITH_FILES: Mode = Mode { files: true };
-pub(crate) const INLINE: Mode = Mode { files: false };
+/// As it is installed.
+pub(crate) const USUAL: Mode = Mode {
+    files: true,
+    disk: true,
+    http2: false,
+};
+/// As little as possible besides reading.
+pub(crate) const BARE: Mode = Mode {
+    files: false,
+    disk: false,
+    http2: false,
+};
 
 /// A running daemon. Dropping it kills it.
 pub(crate) struct Daemon {
     child: Child,
     directory: TempDir,
+    #[expect(dead_code, reason = "removed when this is dropped")]
+    trail: TempDir,
 }
 
 impl Daemon {
@@ -38,7 +54,14 @@ impl Daemon {
         let directory = directory.unwrap();
         let config = directory.path().join("config.toml");
         fs::create_dir(directory.path().join("leases")).unwrap();
-        fs::write(&config, configuration(directory.path(), ready, mode)).unwrap();
+        let trail = if mode.disk {
+            tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))
+        } else {
+            tempfile::tempdir_in("/dev/shm")
+        };
+        let trail = trail.unwrap();
+        let text = configuration(directory.path(), trail.path(), ready, mode);
+        fs::write(&config, text).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_runner-secretsd"))
             .args(["serve", "--config"])
             .arg(&config)
@@ -46,7 +69,11 @@ impl Daemon {
             .stderr(fs::File::create(directory.path().join("log")).unwrap())
             .spawn()
             .unwrap();
-        let daemon = Self { child, directory };
+        let daemon = Self {
+            child,
+            directory,
+            trail,
+        };
         let since = Instant::now();
         while Caller::try_connect(&daemon.socket()).await.is_err() {
             let log = fs::read_to_string(daemon.directory.path().join("log")).unwrap();
@@ -76,8 +103,8 @@ impl Drop for Daemon {
     }
 }
 
-fn configuration(directory: &Path, ready: &Ready, mode: Mode) -> String {
-    let directory = directory.display();
+fn configuration(directory: &Path, trail: &Path, ready: &Ready, mode: Mode) -> String {
+    let (directory, trail) = (directory.display(), trail.display());
     let delivery = if mode.files { "files" } else { "inline" };
     format!(
         r#"
@@ -87,8 +114,13 @@ delivery = "{delivery}"
 
 [files]
 directory = "{directory}/leases"
+state_directory = "{directory}/state"
+
+[audit]
+path = "{trail}/audit.jsonl"
 
 [azure]
+http2 = {}
 ca_file = "{}"
 proxy_url = "{}"
 tenant_id = "{}"
@@ -114,6 +146,7 @@ vault_reads = 100000000
 [log]
 level = "warn"
 "#,
+        mode.http2,
         ready.ca_file,
         ready.proxy_url,
         ready.tenant_id,

@@ -119,7 +119,7 @@ pub(crate) async fn start(ready: &Ready, http2: bool, lines: usize) -> Part {
         http2,
         lines,
     };
-    let _: Value = part.ask(&command).await;
+    part.tell(&command).await;
     part
 }
 

@@ -36,6 +36,12 @@ impl Part {
         self.child.id().unwrap()
     }
 
+    /// Has something done.
+    pub(crate) async fn tell(&mut self, command: &impl Serialize) {
+        let done: Value = self.ask(command).await;
+        assert!(done.is_null());
+    }
+
     pub(crate) async fn ask<T: DeserializeOwned>(&mut self, command: &impl Serialize) -> T {
         let line = serde_json::to_string(command).unwrap() + "\n";
         self.commands.write_all(line.as_bytes()).await.unwrap();

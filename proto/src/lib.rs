@@ -29,5 +29,23 @@ pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!("generated/runner_secrets.
 /// The `domain` of every `google.rpc.ErrorInfo`.
 pub const ERROR_DOMAIN: &str = "runner-secrets";
 
+/// What the `metadata` of every `google.rpc.ErrorInfo` holds.
+pub mod metadata {
+    /// The daemon's request id.
+    pub const REQUEST_ID: &str = "request_id";
+    /// Who refused or failed.
+    pub const REFUSED_BY: &str = "refused_by";
+    /// What to change, as a sentence.
+    pub const FIX: &str = "fix";
+    /// A command for a POSIX shell that does it, where there is one.
+    pub const COMMAND: &str = "command";
+}
+
+/// Where the rows are that errors link to, in the repository.
+pub const DOCUMENTATION: &str = "docs/troubleshooting.md";
+
 /// The response header that carries the daemon's request id.
 pub const REQUEST_ID_HEADER: &str = "runner-secrets-request-id";
+
+/// The response header that carries the daemon's version.
+pub const VERSION_HEADER: &str = "runner-secrets-version";

@@ -12,6 +12,7 @@ mod thread;
 use std::{
     fmt, io,
     sync::{Arc, mpsc},
+    thread::JoinHandle,
     time::{Duration, SystemTime},
 };
 
@@ -48,7 +49,8 @@ pub struct Log {
 pub struct Writer {
     shared: Arc<Shared>,
     ended: mpsc::Receiver<()>,
-    closed: bool,
+    /// Until it is closed.
+    thread: Option<JoinHandle<()>>,
 }
 
 /// The state of the log.
@@ -170,22 +172,14 @@ impl Log {
         };
         let thread = Thread::open(parts, resumed)?;
         let (ending, ended) = mpsc::channel();
-        let run = move || {
-            thread.run();
-            // Whoever waits for the end sees that this is gone.
-            drop(ending);
-        };
         let threads = std::thread::Builder::new().name("audit".to_owned());
-        threads.spawn(run)?;
-        let closed = false;
-        Ok((
-            log,
-            Writer {
-                shared,
-                ended,
-                closed,
-            },
-        ))
+        let thread = threads.spawn(move || thread.run(ending))?;
+        let writer = Writer {
+            shared,
+            ended,
+            thread: Some(thread),
+        };
+        Ok((log, writer))
     }
 
     /// Which run of the daemon this is, as all its records say.
@@ -240,18 +234,19 @@ impl Log {
 
 impl Writer {
     /// Writes what is left, a `stop` record and a checkpoint, and ends the thread; waits for that
-    /// no longer than `timeout`, whatever the sinks do.
+    /// no longer than `timeout`, whatever the sink does. The other sinks get a moment more.
     pub fn close(mut self, timeout: Duration) -> Result<(), Unclosed> {
         self.end(timeout)
     }
 
     fn end(&mut self, timeout: Duration) -> Result<(), Unclosed> {
-        self.closed = true;
+        let thread = self.thread.take();
         self.shared.close();
-        match self.ended.recv_timeout(timeout) {
-            Err(mpsc::RecvTimeoutError::Timeout) => Err(Unclosed(timeout)),
-            Ok(()) | Err(mpsc::RecvTimeoutError::Disconnected) => Ok(()),
+        if let Err(mpsc::RecvTimeoutError::Timeout) = self.ended.recv_timeout(timeout) {
+            return Err(Unclosed(timeout));
         }
+        // An error would be a panic, which has been said by then.
+        thread.map_or(Ok(()), |thread| thread.join().or(Ok(())))
     }
 }
 
@@ -259,7 +254,7 @@ impl Drop for Writer {
     fn drop(&mut self) {
         // Longer than a disk takes that works.
         const LONGEST: Duration = Duration::from_secs(5);
-        if self.closed {
+        if self.thread.is_none() {
             return;
         }
         if let Err(error) = self.end(LONGEST) {

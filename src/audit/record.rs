@@ -16,7 +16,7 @@ use super::{
     event::{Asked, Caller, Event, Job, Request, Secret},
 };
 use crate::{
-    error::Error,
+    error::{Advice, Error, Reader},
     metrics::{ABANDONED, DELIVERED},
 };
 
@@ -150,8 +150,7 @@ impl Record {
             }
             Err(error) => {
                 let reason = error.reason().name();
-                let detail = error.detail();
-                tracing::warn!(milliseconds, reason, %error, detail, "refused");
+                refused(milliseconds, reason, error);
                 // Sentences are short; what a job sent is cut where it is quoted.
                 let message = error.to_string().chars().take(LONGEST_MESSAGE).collect();
                 self.failed(reason, Some(message));
@@ -205,6 +204,27 @@ impl Record {
     fn milliseconds(&self) -> u64 {
         u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
+}
+
+/// For the operator: what the services said, and the same advice as the job's with everything in it.
+fn refused(milliseconds: u64, reason: &str, error: &Error) {
+    let Advice {
+        by,
+        fix,
+        command,
+        row,
+    } = error.advice(Reader::Operator);
+    tracing::warn!(
+        milliseconds,
+        reason,
+        %error,
+        detail = error.detail(),
+        refused_by = by,
+        fix,
+        command = command.map(tracing::field::display),
+        row,
+        "refused"
+    );
 }
 
 impl Drop for Record {

@@ -5,11 +5,11 @@
 use std::time::Duration;
 
 use azure_core::{error::ErrorResponse, http::headers::HeaderName};
-use serde::Deserialize;
+use serde_json::Value;
 
 use super::wire::{Answer, Fault};
 use crate::{
-    error::{Detail, Error, Service},
+    error::{Detail, Error, Forbidden, Missing, Read, Refused, Service, Trouble},
     vault::Grant,
 };
 
@@ -67,15 +67,14 @@ pub(super) fn of_exchange(grant: &Grant, fault: Option<Fault>) -> Failure {
         Some(Fault::Answered(answer)) => answer,
         fault => return without_answer(Service::Entra, fault),
     };
-    let said: Refusal = serde_json::from_slice(&answer.body).unwrap_or_default();
-    let code = said.error_codes.first().copied();
+    let code = aadsts(&answer.body);
     let detail = Detail(format!("HTTP {} {}", answer.status, answer.text()));
     match code {
         // Too many requests for the tenant; a loop was detected.
         Some(90055 | 50196) => throttled(Service::Entra, &answer, detail),
         // Transient inside Entra.
         Some(90006 | 90012 | 90024 | 90033 | 90090 | 50033) => {
-            unavailable(Service::Entra, "is failing", detail, Again::Soon)
+            unavailable(Service::Entra, Trouble::Failing, detail, Again::Soon)
         }
         // Entra could not get GitLab's discovery document or keys: GitLab's fault, but it may pass.
         Some(50166 | 90061 | 501_661) => refused(grant, code, detail, Again::Soon),
@@ -88,7 +87,7 @@ pub(super) fn of_exchange(grant: &Grant, fault: Option<Fault>) -> Failure {
 pub(super) fn of_read(grant: &Grant, fault: Option<Fault>) -> Failure {
     let answer = match fault {
         Some(Fault::Answered(answer)) => answer,
-        fault => return without_answer(Service::KeyVault, fault),
+        fault => return unread(grant, without_answer(Service::KeyVault, fault)),
     };
     let said = serde_json::from_slice::<ErrorResponse>(&answer.body).ok();
     let said = said.and_then(|response| response.error);
@@ -98,65 +97,110 @@ pub(super) fn of_read(grant: &Grant, fault: Option<Fault>) -> Failure {
     let message = said.and_then(|error| error.message).unwrap_or_default();
     let detail = Detail(format!("HTTP {} {}", answer.status, answer.text()));
 
-    let variable = grant.granted.variable.clone();
-    let secret = match &grant.granted.version {
-        Some(version) => format!("{}/{version}", grant.granted.name),
-        None => grant.granted.name.to_string(),
-    };
     let error = match (answer.status, code.as_deref()) {
         // Seen now and then on the service's side with a good token.
         (401, _) if message.contains("AKV10046") => {
-            return unavailable(Service::KeyVault, "is failing", detail, Again::Soon);
+            return unavailable(Service::KeyVault, Trouble::Failing, detail, Again::Soon);
         }
         (401, Some(_)) => {
-            let code = akv_code(&message);
             return Failure {
-                error: Error::VaultForbidden {
-                    variable,
-                    secret,
-                    code,
-                    detail,
-                },
+                error: forbidden(grant, akv_code(&message), detail),
                 // Revoked, or of a time before somebody changed the vault's tenant.
                 again: Again::Anew,
             };
         }
         (403, Some(_)) if inner.as_deref() == Some("SecretDisabled") => Error::SecretDisabled {
-            variable,
-            secret,
+            read: Box::new(read_of(grant)),
             detail,
         },
-        (403, Some(_)) => Error::VaultForbidden {
-            variable,
-            secret,
-            code: inner.filter(|code| code.bytes().all(|byte| byte.is_ascii_alphanumeric())),
-            detail,
-        },
+        (403, Some(_)) => {
+            let plain = |code: &String| code.bytes().all(|byte| byte.is_ascii_alphanumeric());
+            forbidden(grant, inner.filter(plain), detail)
+        }
         (404, Some(_)) => Error::SecretNotFound {
-            variable,
-            secret,
+            read: Box::new(read_of(grant)),
+            missing: Missing::Secret,
             detail,
         },
+        (400 | 405 | 409, Some(code)) => {
+            let plain = code.bytes().all(|byte| byte.is_ascii_alphanumeric());
+            forbidden(grant, plain.then(|| code.to_owned()), detail)
+        }
         _ => return by_status(Service::KeyVault, &answer, detail),
     };
     Failure::never(error)
 }
 
-/// The parts of Entra's error that are looked at.
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Refusal {
-    error_codes: Vec<u64>,
+/// Entra's code, from the list of codes, or from the text where a list is not what it should be.
+pub(super) fn aadsts(body: &[u8]) -> Option<u64> {
+    let said: Value = serde_json::from_slice(body).ok()?;
+    let listed = said
+        .get("error_codes")
+        .and_then(|codes| codes.get(0)?.as_u64());
+    listed.or_else(|| {
+        let (_, text) = said
+            .get("error_description")?
+            .as_str()?
+            .split_once("AADSTS")?;
+        let end = text.find(|c: char| !c.is_ascii_digit())?;
+        text.get(..end)?.parse().ok()
+    })
+}
+
+/// The read that `grant` allows, for the sentence on why there was none.
+fn read_of(grant: &Grant) -> Read {
+    Read {
+        variable: grant.granted.variable.clone(),
+        name: grant.granted.name.clone(),
+        version: grant.granted.version.clone(),
+        vault: grant.named_vault(),
+        client: grant.named_client(),
+    }
+}
+
+fn forbidden(grant: &Grant, code: Option<String>, detail: Detail) -> Error {
+    Error::VaultForbidden(Box::new(Forbidden {
+        read: read_of(grant),
+        code,
+        detail,
+    }))
+}
+
+/// A vault whose name has no address does not exist, as far as anybody can tell from here.
+fn unread(grant: &Grant, failure: Failure) -> Failure {
+    match failure.error {
+        Error::UpstreamUnavailable {
+            problem: Trouble::Unresolved,
+            detail,
+            ..
+        } if nobody_has_that_name(&detail) => Failure::never(Error::SecretNotFound {
+            read: Box::new(read_of(grant)),
+            missing: Missing::Vault,
+            detail,
+        }),
+        error => Failure { error, ..failure },
+    }
+}
+
+/// What the C library says of a name that the name service knows not to exist; of a name service
+/// that does not answer it says something else.
+fn nobody_has_that_name(Detail(said): &Detail) -> bool {
+    ["Name or service not known", "Name does not resolve"]
+        .iter()
+        .any(|words| said.contains(words))
 }
 
 fn refused(grant: &Grant, aadsts: Option<u64>, detail: Detail, again: Again) -> Failure {
-    let variable = grant.granted.variable.clone();
+    let refused = Refused {
+        variable: grant.granted.variable.clone(),
+        aadsts,
+        identity: grant.identity.clone(),
+        tenant: grant.named_tenant(),
+        client: grant.named_client(),
+        detail,
+    };
     Failure {
-        error: Error::ExchangeRefused {
-            variable,
-            aadsts,
-            detail,
-        },
+        error: Error::ExchangeRefused(Box::new(refused)),
         again,
     }
 }
@@ -173,7 +217,7 @@ fn throttled(service: Service, answer: &Answer, detail: Detail) -> Failure {
     }
 }
 
-fn unavailable(service: Service, problem: &'static str, detail: Detail, again: Again) -> Failure {
+fn unavailable(service: Service, problem: Trouble, detail: Detail, again: Again) -> Failure {
     Failure {
         error: Error::UpstreamUnavailable {
             service,
@@ -190,38 +234,22 @@ fn by_status(service: Service, answer: &Answer, detail: Detail) -> Failure {
         429 => throttled(service, answer, detail),
         408 | 500..=599 => {
             let again = answer.retry_after().map_or(Again::Soon, Again::After);
-            unavailable(service, "is failing", detail, again)
+            unavailable(service, Trouble::Failing, detail, again)
         }
-        300..=399 => unavailable(
-            service,
-            "answered with a redirect, which is not followed",
-            detail,
-            Again::Never,
-        ),
-        _ => unavailable(
-            service,
-            "gave an answer that is not one of its own (a proxy in between?)",
-            detail,
-            Again::Never,
-        ),
+        300..=399 => unavailable(service, Trouble::Redirect, detail, Again::Never),
+        _ => unavailable(service, Trouble::Foreign, detail, Again::Never),
     }
 }
 
 /// No answer at all, or none that could be used.
 fn without_answer(service: Service, fault: Option<Fault>) -> Failure {
     let (problem, said, again) = match fault {
-        Some(Fault::Silent {
-            timed_out: true,
-            said,
-        }) => ("did not answer in time", said, Again::Soon),
-        Some(Fault::Silent { said, .. }) => ("cannot be reached", said, Again::Soon),
-        Some(Fault::Broken { said }) => (
-            "broke off its answer, or gave one too large",
-            said,
-            Again::Soon,
-        ),
+        Some(Fault::Silent { timed_out, said }) => {
+            (Trouble::of_silence(timed_out, &said), said, Again::Soon)
+        }
+        Some(Fault::Broken { said }) => (Trouble::Broken, said, Again::Soon),
         Some(Fault::Answered(_)) | None => (
-            "gave an answer that cannot be understood",
+            Trouble::Meaningless,
             "a success without the fields that one has".to_owned(),
             Again::Never,
         ),
@@ -229,8 +257,11 @@ fn without_answer(service: Service, fault: Option<Fault>) -> Failure {
     unavailable(service, problem, Detail(said), again)
 }
 
-/// `AKV10022` of `AKV10022: Invalid audience. …`
+/// `AKV10022` of `AKV10022: Invalid audience. …`, or `TokenExpired`.
 fn akv_code(message: &str) -> Option<String> {
+    if message.starts_with("[TokenExpired]") {
+        return Some("TokenExpired".to_owned());
+    }
     let digits: String = message
         .split_once("AKV")?
         .1

@@ -21,7 +21,7 @@ use tokio::{
 use self::health::{Health, Until};
 use super::fault::Sign;
 use crate::{
-    error::{Detail, Error, Service},
+    error::{Detail, Error, Service, Trouble},
     limits::{Pace, Queue as _, Rate, Turns},
 };
 
@@ -42,7 +42,7 @@ pub(super) struct Bounds {
 pub(super) struct Gates {
     service: Service,
     bounds: Bounds,
-    gates: Mutex<HashMap<String, Arc<Gate>>>,
+    by_name: Mutex<HashMap<String, Arc<Gate>>>,
 }
 
 impl Gates {
@@ -50,7 +50,7 @@ impl Gates {
         Self {
             service,
             bounds,
-            gates: Mutex::default(),
+            by_name: Mutex::default(),
         }
     }
 
@@ -58,7 +58,7 @@ impl Gates {
     pub(super) fn to(&self, name: &str) -> Arc<Gate> {
         // An operator's rules name some dozen vaults; jobs can name tenants that do not exist.
         const MOST: usize = 1000;
-        let mut gates = self.gates.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut gates = self.by_name.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(gate) = gates.get(name) {
             return Arc::clone(gate);
         }
@@ -222,7 +222,7 @@ impl Gate {
     fn failing(&self) -> Error {
         Error::UpstreamUnavailable {
             service: self.service,
-            problem: "is failing",
+            problem: Trouble::Failing,
             detail: Detail("not asked: the last requests to it failed".to_owned()),
         }
     }

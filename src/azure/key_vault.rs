@@ -61,11 +61,8 @@ impl Azure {
     ) -> Result<Fetched, Error> {
         let gate = self.vaults.to(grant.vault.as_str());
         let read = async |bought: &Bought| {
-            let job = bought.purchase.job();
-            retry::until(&gate, job, deadline, || {
-                self.read_once(grant, &bought.token, intended)
-            })
-            .await
+            let reading = || self.read_once(grant, &bought.token, intended);
+            retry::until(&gate, bought.purchase.job(), deadline, reading).await
         };
         let failure = match read(bought).await {
             Ok(fetched) => return Ok(fetched),

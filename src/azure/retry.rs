@@ -93,7 +93,7 @@ mod tests {
             fault::{Again, Failure},
             gate::{Bounds, Gate},
         },
-        error::{Detail, Error, Service},
+        error::{Detail, Error, Service, Trouble},
     };
 
     fn gate() -> Arc<Gate> {
@@ -106,7 +106,7 @@ mod tests {
         Failure {
             error: Error::UpstreamUnavailable {
                 service: Service::KeyVault,
-                problem: "is failing",
+                problem: Trouble::Failing,
                 detail: Detail::default(),
             },
             again,

@@ -24,7 +24,7 @@ use futures_util::StreamExt as _;
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-ms-request-id");
 
 /// The largest real answer is a secret of 25 KB whose every byte is escaped in JSON.
-const LARGEST_BODY: usize = 256 * 1024;
+pub(super) const LARGEST_BODY: usize = 256 * 1024;
 
 /// The last thing that went wrong on the wire.
 #[derive(Clone, Debug)]
@@ -175,6 +175,14 @@ fn silent(error: &Error) -> Fault {
     Fault::Silent { timed_out, said }
 }
 
+/// How long an unused connection is kept for the next job. Azure's load balancers forget a
+/// connection after four minutes and its web servers close it after two; a request on a connection
+/// that is being closed would fail.
+pub(super) const IDLE_TIMEOUT: Duration = Duration::from_secs(110);
+/// With HTTP/2: often enough that nobody on the way forgets the connection, and a dead one is
+/// noticed before a request has waited for long.
+pub(super) const KEEP_ALIVE: (Duration, Duration) =
+    (Duration::from_secs(30), Duration::from_secs(5));
 /// Bounds for a single request; the caller's deadline bounds them all together.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Entra and Key Vault answer within a second or two; ten is an outage.

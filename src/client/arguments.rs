@@ -10,6 +10,7 @@ use super::error::Error;
 /// What is to be done.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Command {
+    Doctor { json: bool },
     Env,
     Exec(Vec<OsString>),
     Explain { json: bool },
@@ -32,11 +33,17 @@ pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Com
         Some(Value(name)) => match name.to_string_lossy().as_ref() {
             "env" => Command::Env,
             "exec" => return exec(parser),
-            "explain" => match parser.next().map_err(|error| usage(&error))? {
-                Some(Long("json")) => Command::Explain { json: true },
-                Some(other) => return help_or_wrong(other),
-                None => Command::Explain { json: false },
-            },
+            form @ ("doctor" | "explain") => {
+                let json = match parser.next().map_err(|error| usage(&error))? {
+                    Some(Long("json")) => true,
+                    Some(other) => return help_or_wrong(other),
+                    None => false,
+                };
+                match form {
+                    "doctor" => Command::Doctor { json },
+                    _ => Command::Explain { json },
+                }
+            }
             "get" => match parser.next().map_err(|error| usage(&error))? {
                 Some(Value(name)) => Command::Get(text(&name)?),
                 Some(other) => return help_or_wrong(other),
@@ -113,6 +120,9 @@ mod tests {
             ("explain", Some(Command::Explain { json: false })),
             ("explain --json", Some(Command::Explain { json: true })),
             ("explain --help", Some(Command::Help)),
+            ("doctor", Some(Command::Doctor { json: false })),
+            ("doctor --json", Some(Command::Doctor { json: true })),
+            ("doctor A", None),
             ("explain A", None),
             ("explain --json --json", None),
             ("explain --json=yes", None),

@@ -14,6 +14,7 @@ use runner_secrets_proto::Reason;
 use super::{
     arguments::{self, Command, HELP},
     connection::{Client, DEFAULT_SOCKET},
+    doctor,
     environment::Environment,
     error::Error,
     exec::{self, NotRun, Signals},
@@ -96,6 +97,7 @@ struct Call<'a> {
 impl Call<'_> {
     async fn run(&self, arguments: Vec<OsString>, output: &mut Output<'_>) -> Result<u8, Error> {
         match arguments::parse(arguments)? {
+            Command::Doctor { json } => self.doctor(json, output).await,
             Command::Env => self.env(output).await,
             Command::Exec(command) => self.exec(&command, output).await,
             Command::Explain { json } => self.explain(json, output).await,
@@ -107,6 +109,24 @@ impl Call<'_> {
                 output.print(version.as_bytes())
             }
         }
+    }
+
+    async fn doctor(&self, json: bool, output: &mut Output<'_>) -> Result<u8, Error> {
+        let connect = async || Client::connect(&self.socket()?, self.trusted).await;
+        let checkup = doctor::examine(self.environment, connect).await;
+        let text = if json {
+            let json = checkup.json();
+            json.map_err(|error| Error::Output(error.into()))?
+        } else {
+            checkup.text(self.colour(output))
+        };
+        output.print(text.as_bytes())?;
+        Ok(checkup.exit())
+    }
+
+    /// <https://no-color.org>
+    fn colour(&self, output: &Output<'_>) -> bool {
+        output.terminal && self.environment.filled("NO_COLOR").is_none()
     }
 
     async fn env(&self, output: &mut Output<'_>) -> Result<u8, Error> {
@@ -170,7 +190,7 @@ impl Call<'_> {
     /// Unlike `env`, which runs for every job, this is asked by somebody who wants an answer.
     async fn explain(&self, json: bool, output: &mut Output<'_>) -> Result<u8, Error> {
         let spec = Spec::from_environment(self.environment)?;
-        let spec = spec.ok_or_else(|| Error::Spec {
+        let spec = spec.ok_or_else(|| Error::Setting {
             place: "RUNNER_SECRETS".to_owned(),
             problem: "is not set, and neither is RUNNER_SECRETS_FILE or RUNNER_SECRETS_SPEC_*: \
                       there is nothing to explain"
@@ -182,8 +202,7 @@ impl Call<'_> {
             let json = verdicts.json();
             json.map_err(|error| Error::Output(error.into()))?
         } else {
-            let colour = output.terminal && self.environment.filled("NO_COLOR").is_none();
-            verdicts.text(colour)
+            verdicts.text(self.colour(output))
         };
         output.print(text.as_bytes())?;
         Ok(if verdicts.all_granted() {
@@ -199,7 +218,7 @@ impl Call<'_> {
         }
         let spec = Spec::from_environment(self.environment)?;
         let spec = spec.and_then(|spec| spec.only_value_of(variable));
-        let spec = spec.ok_or_else(|| Error::Spec {
+        let spec = spec.ok_or_else(|| Error::Setting {
             place: variable.to_owned(),
             problem: "is in no spec: RUNNER_SECRETS, RUNNER_SECRETS_FILE, RUNNER_SECRETS_SPEC_*"
                 .to_owned(),
@@ -266,7 +285,7 @@ impl Call<'_> {
         if socket.is_absolute() {
             return Ok(socket.to_owned());
         }
-        Err(Error::Spec {
+        Err(Error::Setting {
             place: VARIABLE.to_owned(),
             problem: "is no absolute path".to_owned(),
         })

@@ -5,6 +5,7 @@
 //! program trusts the owner of its own file, because whoever can replace that file needs no socket.
 
 use std::{
+    collections::HashMap,
     io,
     path::{Path, PathBuf},
     pin::Pin,
@@ -15,7 +16,7 @@ use std::{
 use hyper::{body::Incoming, client::conn::http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use runner_secrets_proto::{
-    ERROR_DOMAIN, REQUEST_ID_HEADER, Reason,
+    ERROR_DOMAIN, REQUEST_ID_HEADER, Reason, VERSION_HEADER, metadata,
     v1::{ReleaseRequest, secrets_provider_client::SecretsProviderClient},
 };
 use tokio::{
@@ -32,7 +33,7 @@ use tonic_types::StatusExt as _;
 
 use super::{
     answer::Answer,
-    error::{Error, Refusal, reason_of},
+    error::{Advice, Error, Refusal, reason_of},
     spec::Spec,
     verdict::Verdicts,
 };
@@ -118,7 +119,8 @@ impl Client {
         }
         let answer = self.within(RESOLVE, answer)?;
         let request_id = request_id(answer.metadata());
-        Verdicts::check(spec, answer.into_inner(), request_id)
+        let version = header(answer.metadata(), VERSION_HEADER);
+        Verdicts::check(spec, answer.into_inner(), request_id, version)
     }
 
     /// Has the daemon delete a lease's files now.
@@ -131,6 +133,12 @@ impl Client {
         let answer = timeout(RELEASE, self.rpc.release(request)).await;
         self.within(RELEASE, answer)?;
         Ok(())
+    }
+
+    /// Where the daemon listens.
+    #[must_use]
+    pub fn socket(&self) -> &Path {
+        &self.socket
     }
 
     /// The daemon's process id, if this process can see it.
@@ -171,19 +179,36 @@ impl Client {
         let reason = Reason::named(&name).unwrap_or_else(|| reason_of(code));
         let told = info
             .as_ref()
-            .and_then(|info| info.metadata.get("request_id"));
+            .and_then(|info| info.metadata.get(metadata::REQUEST_ID));
         let request_id = match told {
             Some(id) => Plain(id).to_string(),
             None => request_id(status.metadata()),
         };
         let retry = status.get_details_retry_info();
+        let known = info.map(|info| info.metadata).unwrap_or_default();
         Error::Refused(Box::new(Refusal {
             reason,
             name,
             message: status.message().to_owned(),
             request_id,
             retry_after: retry.and_then(|retry| retry.retry_delay),
+            advice: advice(known, status),
+            version: header(status.metadata(), VERSION_HEADER),
         }))
+    }
+}
+
+/// The daemon's advice, if it has any: an older one has none.
+fn advice(mut known: HashMap<String, String>, status: &Status) -> Advice {
+    let mut take = |key| known.remove(key).unwrap_or_default();
+    let help = status.get_details_help();
+    let link = help.and_then(|help| help.links.into_iter().next());
+    Advice {
+        by: take(metadata::REFUSED_BY),
+        fix: take(metadata::FIX),
+        command: take(metadata::COMMAND),
+        lines: String::new(),
+        see: link.map(|link| link.url).unwrap_or_default(),
     }
 }
 
@@ -203,9 +228,13 @@ async fn dial(socket: &Path) -> io::Result<UnixStream> {
 }
 
 fn request_id(metadata: &MetadataMap) -> String {
-    let id = metadata.get(REQUEST_ID_HEADER);
-    let id = id.and_then(|id| id.to_str().ok()).unwrap_or_default();
-    Plain(id).to_string()
+    header(metadata, REQUEST_ID_HEADER)
+}
+
+/// A header's text, safe to print; empty where there is none.
+fn header(metadata: &MetadataMap, name: &str) -> String {
+    let value = metadata.get(name).and_then(|value| value.to_str().ok());
+    Plain(value.unwrap_or_default()).to_string()
 }
 
 /// What HTTP/2 wants as the authority; a socket has none.

@@ -1,6 +1,8 @@
 //! Why the client stops: one enum by what a user can see, one exit status each, by way of the
 //! table of reasons that client and daemon share. Nothing here may hold a token or a value.
 
+mod advice;
+
 use std::{io, path::PathBuf, time::Duration};
 
 use runner_secrets_proto::{
@@ -9,6 +11,7 @@ use runner_secrets_proto::{
 };
 use tonic::Code;
 
+pub use self::advice::Advice;
 use crate::{files, name::VariableName, screen::Plain};
 
 /// A failure of the client. `Display` is one sentence for the job's log.
@@ -22,7 +25,7 @@ pub enum Error {
     },
     /// The server has no such call.
     #[error(
-        "the daemon at the socket {} is older than this client and cannot explain; ask its operator to update it",
+        "the daemon at the socket {} is older than this client and cannot explain",
         socket.display()
     )]
     CannotExplain {
@@ -39,7 +42,7 @@ pub enum Error {
     },
     /// A traced shell would write the value into the job's log.
     #[error(
-        "{variable} has `file: false` and CI_DEBUG_TRACE is on: the shell would print its value; turn one of them off"
+        "{variable} has `file: false` and CI_DEBUG_TRACE is on: the shell would print its value"
     )]
     DebugTrace {
         /// The variable whose value would show.
@@ -63,7 +66,7 @@ pub enum Error {
         uid: u32,
     },
     /// No environment variable can hold it.
-    #[error("{variable} holds a NUL byte, which no environment variable can: use `file: true`")]
+    #[error("{variable} holds a NUL byte, which no environment variable can")]
     Nul {
         /// The variable.
         variable: VariableName,
@@ -74,13 +77,23 @@ pub enum Error {
     /// The daemon refused or failed.
     #[error(transparent)]
     Refused(Box<Refusal>),
-    /// The spec, or a variable that goes with it, is wrong.
+    /// A variable that goes with the spec is wrong or missing.
+    #[error("{place}: {problem}")]
+    Setting {
+        /// The variable.
+        place: String,
+        /// What is wrong, and what to write instead.
+        problem: String,
+    },
+    /// The spec is wrong.
     #[error("{place}: {problem}")]
     Spec {
         /// The variable, and the path of the field in it.
         place: String,
         /// What is wrong, and what to write instead.
         problem: String,
+        /// YAML as it would be right, where that helps.
+        lines: &'static str,
     },
     /// The system refuses what every process may do.
     #[error("cannot {action}: {source}")]
@@ -100,6 +113,8 @@ pub enum Error {
         place: String,
         /// What is missing.
         problem: String,
+        /// Where the lines belong.
+        fix: &'static str,
         /// YAML to paste into the job.
         lines: String,
     },
@@ -110,6 +125,8 @@ pub enum Error {
         place: String,
         /// What it is instead.
         problem: String,
+        /// YAML to paste into the job.
+        lines: String,
     },
     /// Nobody listens at the socket, or the connection broke.
     #[error("no daemon at the socket {}: {problem}", socket.display())]
@@ -137,6 +154,7 @@ impl Error {
             Self::CannotExplain { .. }
             | Self::DebugTrace { .. }
             | Self::Nul { .. }
+            | Self::Setting { .. }
             | Self::Spec { .. }
             | Self::Terminal
             | Self::Token { .. }
@@ -149,20 +167,27 @@ impl Error {
         }
     }
 
+    /// The reason's name, as the daemon gave it where it is the daemon's.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Refused(refusal) => &refusal.name,
+            _ => self.reason().name(),
+        }
+    }
+
     /// The exit status of a command that fails with this.
     #[must_use]
     pub fn exit(&self) -> u8 {
         self.reason().exit()
     }
 
-    /// What a job's log shows: the sentence, the reason in parentheses, and lines to paste.
+    /// What a job's log shows: the sentence with the reason in parentheses; who refused; what to
+    /// change; where there is more.
     #[must_use]
     pub fn report(&self) -> String {
         let mut report = format!("runner-secrets: {} (", Plain(&self.to_string()));
-        match self {
-            Self::Refused(refusal) => report.push_str(&refusal.name),
-            _ => report.push_str(self.reason().name()),
-        }
+        report.push_str(self.name());
         if let Self::Refused(refusal) = self
             && !refusal.request_id.is_empty()
         {
@@ -170,9 +195,7 @@ impl Error {
             report.push_str(&refusal.request_id);
         }
         report.push_str(")\n");
-        if let Self::Token { lines, .. } = self {
-            report.push_str(lines);
-        }
+        report.push_str(&self.advice().text());
         report
     }
 }
@@ -199,6 +222,10 @@ pub struct Refusal {
     pub request_id: String,
     /// When trying again makes sense.
     pub retry_after: Option<Duration>,
+    /// Who refused, and what to change.
+    pub advice: Advice,
+    /// The daemon's version, if it says so.
+    pub version: String,
 }
 
 fn retry(after: Option<Duration>) -> String {
@@ -223,7 +250,7 @@ mod tests {
     use runner_secrets_proto::Reason;
     use tonic::Code;
 
-    use super::{Error, Refusal, reason_of};
+    use super::{Advice, Error, Refusal, reason_of};
 
     #[test]
     fn a_report_ends_with_reason_and_request() {
@@ -233,11 +260,19 @@ mod tests {
             message: "Key Vault is limiting\u{1b}[31m the rate".into(),
             request_id: "7f3a".into(),
             retry_after: Some(Duration::from_millis(1500)),
+            advice: Advice {
+                by: "Key\nVault".into(),
+                fix: "wait".into(),
+                command: "sleep 2".into(),
+                ..Advice::default()
+            },
+            version: String::new(),
         }));
         assert_eq!(
             refused.report(),
             "runner-secrets: Key Vault is limiting\\u{1b}[31m the rate; try again in 2 s \
-             (UPSTREAM_THROTTLED, request 7f3a)\n"
+             (UPSTREAM_THROTTLED, request 7f3a)\n  refused by  Key\\u{a}Vault\n  to fix      \
+             wait\n              sleep 2\n"
         );
         assert_eq!(refused.exit(), 75);
     }
@@ -247,9 +282,13 @@ mod tests {
         let error = Error::Token {
             place: "A.token".into(),
             problem: "is not set".into(),
-            lines: "  id_tokens:\n".into(),
+            fix: "add these lines:",
+            lines: "id_tokens:\n  A:\n".into(),
         };
-        let expected = "runner-secrets: A.token: is not set (REQUEST_INVALID)\n  id_tokens:\n";
+        let expected = "runner-secrets: A.token: is not set (REQUEST_INVALID)\n  \
+            refused by  runner-secrets itself; nothing was sent\n  \
+            to fix      add these lines:\n              id_tokens:\n                A:\n  \
+            see         docs/troubleshooting.md#no-id-token\n";
         assert_eq!(error.report(), expected);
     }
 

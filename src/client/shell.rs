@@ -7,7 +7,7 @@ use super::{
     error::Error,
     retrieval::{Given, Retrieval},
 };
-use crate::name::VariableName;
+use crate::{name::VariableName, posix};
 
 /// The variable that tells `release` what to give back.
 pub const LEASE: &str = "RUNNER_SECRETS_LEASE";
@@ -55,14 +55,9 @@ fn length(retrieval: &Retrieval) -> usize {
 fn export(script: &mut Vec<u8>, name: &str, value: &[u8]) {
     script.extend_from_slice(b"export ");
     script.extend_from_slice(name.as_bytes());
-    script.extend_from_slice(b"='");
-    for (index, part) in value.split(|byte| *byte == b'\'').enumerate() {
-        if index > 0 {
-            script.extend_from_slice(br"'\''");
-        }
-        script.extend_from_slice(part);
-    }
-    script.extend_from_slice(b"'\n");
+    script.push(b'=');
+    posix::quote(script, value);
+    script.push(b'\n');
 }
 
 #[cfg(test)]

@@ -120,6 +120,17 @@ impl Spec {
         Some(self)
     }
 
+    /// Its tokens, each once.
+    pub fn id_tokens(&self) -> impl Iterator<Item = &Arc<IdToken>> {
+        let mut seen: Vec<&Arc<IdToken>> = Vec::new();
+        for Wanted { token, .. } in self.secrets.values() {
+            if !seen.iter().any(|known| Arc::ptr_eq(known, token)) {
+                seen.push(token);
+            }
+        }
+        seen.into_iter()
+    }
+
     /// A token of the job, to release with: all tokens of a request belong to one job.
     #[must_use]
     pub fn id_token(&self) -> Option<Arc<IdToken>> {
@@ -260,16 +271,18 @@ fn read(path: &Path) -> std::io::Result<String> {
 
 fn in_source(source: &str, problem: Problem) -> Error {
     let colon = if problem.place.is_empty() { "" } else { ": " };
-    wrong(
-        &format!("{source}{colon}{}", problem.place),
-        problem.problem,
-    )
+    Error::Spec {
+        place: format!("{source}{colon}{}", problem.place),
+        problem: problem.says,
+        lines: problem.lines,
+    }
 }
 
 fn wrong(place: &str, problem: impl Into<String>) -> Error {
     Error::Spec {
         place: place.to_owned(),
         problem: problem.into(),
+        lines: "",
     }
 }
 

@@ -10,6 +10,9 @@ use super::{environment::Environment, error::Error, expand::sole_reference};
 /// GitLab's ID tokens have one to two kilobytes; requests carry them in headers of 8 or 16 KiB.
 const LONGEST: usize = 16 * 1024;
 
+/// Said before the lines that make GitLab issue a token.
+pub(super) const NEEDED: &str = "the job itself needs these lines in .gitlab-ci.yml:";
+
 /// What `id_tokens:` is called in the lines that errors show.
 const EXAMPLE: &str = "AZURE_JWT";
 
@@ -21,22 +24,44 @@ pub(super) fn named<'a>(
 ) -> Result<&'a str, Error> {
     let Some(name) = sole_reference(written) else {
         // GitLab expands variables in variables, so the token itself may stand here.
-        return if is_jwt(written) {
-            Ok(written)
-        } else {
-            let problem = "is neither an ID token nor a variable that holds one, such as $AZURE_JWT; \
-                 a variable that GitLab could not find expands to nothing";
-            Err(invalid(place, problem.to_owned()))
-        };
+        if is_jwt(written) {
+            return of_the_same_job(place, "it", written, environment);
+        }
+        let problem = "is neither an ID token nor a variable that holds one: GitLab expands one \
+                       that it cannot find to nothing";
+        return Err(invalid(place, problem.to_owned(), EXAMPLE));
     };
     match environment.filled(name) {
-        Some(token) if is_jwt(token) => Ok(token),
-        Some(_) => Err(invalid(place, format!("${name} holds no ID token"))),
-        None => Err(Error::Token {
-            place: place.to_owned(),
-            problem: format!("${name} is not set; the job needs these lines in .gitlab-ci.yml:"),
-            lines: id_tokens(name),
-        }),
+        Some(token) if is_jwt(token) => {
+            of_the_same_job(place, &format!("${name}"), token, environment)
+        }
+        Some(text) if text.starts_with('$') => {
+            let problem = format!("${name} holds the name of a variable that was not expanded");
+            Err(invalid(place, problem, name))
+        }
+        Some(_) => Err(invalid(place, format!("${name} holds no ID token"), name)),
+        None => Err(missing(place, format!("${name} is not set"), name)),
+    }
+}
+
+/// A token of another job is one that came here by inheritance, and ends with that job.
+fn of_the_same_job<'a>(
+    place: &str,
+    what: &str,
+    token: &'a str,
+    environment: &Environment,
+) -> Result<&'a str, Error> {
+    let job = environment.filled("CI_JOB_ID").unwrap_or_default();
+    match job_id(token) {
+        Some(other) if !job.is_empty() && other != job => {
+            let problem = format!(
+                "{what} is the ID token of job {other}, and this is job {job}: child pipelines \
+                 inherit variables, but no ID tokens"
+            );
+            let name = what.strip_prefix('$').unwrap_or(EXAMPLE);
+            Err(invalid(place, problem, name))
+        }
+        _ => Ok(token),
     }
 }
 
@@ -47,14 +72,15 @@ pub(super) fn of_this_job<'a>(
     environment: &'a Environment,
 ) -> Result<&'a str, Error> {
     let job = environment.filled("CI_JOB_ID").unwrap_or_default();
-    let missing = |problem: &str, lines| Error::Token {
+    let unclear = |problem: String, name| Error::Token {
         place: place.to_owned(),
-        problem: problem.to_owned(),
-        lines,
+        problem,
+        fix: "say in the spec which one to use:",
+        lines: token_of(variable, name),
     };
     if job.is_empty() {
-        let problem = "CI_JOB_ID is not set, so the job's ID token cannot be told; name it:";
-        return Err(missing(problem, token_of(variable, EXAMPLE)));
+        let problem = "CI_JOB_ID is not set, so the job's ID token cannot be told";
+        return Err(unclear(problem.to_owned(), EXAMPLE));
     }
     let mut found: Vec<(&str, &str)> = environment
         .texts()
@@ -65,40 +91,50 @@ pub(super) fn of_this_job<'a>(
     match found.as_slice() {
         [(_, token)] => Ok(token),
         [] => {
-            let problem = format!(
-                "no variable holds an ID token of job {job}; the job needs these lines in .gitlab-ci.yml:"
-            );
-            Err(missing(&problem, id_tokens(EXAMPLE)))
+            let problem = format!("no variable holds an ID token of job {job}");
+            Err(missing(place, problem, EXAMPLE))
         }
         several => {
             let mut names: Vec<&str> = several.iter().map(|(name, _)| *name).collect();
             names.sort_unstable();
             let problem = format!(
-                "there are {} ID tokens of job {job} ({}); say which one to use:",
+                "there are {} ID tokens of job {job} ({})",
                 names.len(),
                 names.join(", ")
             );
-            Err(missing(&problem, token_of(variable, names[0])))
+            Err(unclear(problem, names[0]))
         }
     }
 }
 
-fn invalid(place: &str, problem: String) -> Error {
+/// There is no token of that name.
+fn missing(place: &str, problem: String, name: &str) -> Error {
+    Error::Token {
+        place: place.to_owned(),
+        problem,
+        fix: NEEDED,
+        lines: id_tokens(name),
+    }
+}
+
+/// What is there under that name is no token of this job.
+fn invalid(place: &str, problem: String, name: &str) -> Error {
     Error::TokenInvalid {
         place: place.to_owned(),
         problem,
+        lines: id_tokens(name),
     }
 }
 
 /// The lines that make GitLab issue a token. The audience is the one that Entra expects unless the
 /// operator chose another.
 fn id_tokens(name: &str) -> String {
-    format!("  id_tokens:\n    {name}:\n      aud: api://AzureADTokenExchange\n")
+    format!("id_tokens:\n  {name}:\n    aud: api://AzureADTokenExchange\n")
 }
 
 /// The line that picks a token, in its place.
 fn token_of(variable: &str, name: &str) -> String {
-    format!("  {variable}:\n    token: ${name}\n")
+    format!("{variable}:\n  token: ${name}\n")
 }
 
 /// Whether this has the form of a JWT: three parts in base64url.

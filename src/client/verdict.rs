@@ -17,6 +17,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Verdicts {
     request_id: String,
+    version: String,
     by_variable: BTreeMap<VariableName, Verdict>,
 }
 
@@ -26,11 +27,30 @@ impl Verdicts {
         spec: &Spec,
         answer: ExplainResponse,
         request_id: String,
+        version: String,
     ) -> Result<Self, Error> {
         let variables = spec.variables().map(|(variable, _)| variable);
         Ok(Self {
             request_id,
+            version,
             by_variable: exactly(variables, answer.verdicts)?,
+        })
+    }
+
+    /// The daemon's version; empty if it does not say.
+    pub(super) fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// Each variable, whether it is granted, and by which rule or why not.
+    pub(super) fn each(&self) -> impl Iterator<Item = (&VariableName, bool, String)> {
+        self.by_variable.iter().map(|(variable, verdict)| {
+            let says = if verdict.granted {
+                format!("granted by the rule {}", verdict.rule)
+            } else {
+                verdict.sentence.clone()
+            };
+            (variable, verdict.granted, says)
         })
     }
 
@@ -113,7 +133,8 @@ mod tests {
         let answer = ExplainResponse {
             verdicts: verdicts.iter().map(named).collect(),
         };
-        Verdicts::check(&spec, answer, "7f3a".into()).map_err(|error| error.to_string())
+        Verdicts::check(&spec, answer, "7f3a".into(), String::new())
+            .map_err(|error| error.to_string())
     }
 
     #[test]

@@ -44,6 +44,20 @@ pub fn policy(parser: &mut Parser, config: &mut PathBuf) -> Result<Option<Comman
     given.command(&command).map(Some)
 }
 
+/// Reads what follows `doctor`, likewise.
+pub fn doctor(parser: &mut Parser, config: &mut PathBuf) -> Result<Option<Command>, lexopt::Error> {
+    let mut json = false;
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Long("help") | Short('h') => return Ok(None),
+            Long("config") | Short('c') => *config = parser.value()?.into(),
+            Long("json") => json = true,
+            other => return Err(other.unexpected()),
+        }
+    }
+    Ok(Some(Command::Doctor { json }))
+}
+
 #[derive(Default)]
 struct Given {
     token: Option<PathBuf>,

@@ -155,6 +155,8 @@ fn azure(mut table: Table<'_>) -> Option<(azure::Settings, policy::Defaults)> {
         }
     });
     let proxy = table.optional::<HttpUrl>("proxy_url");
+    // docs/performance.md has what was measured.
+    let http2 = table.or("http2", false);
     let tenant = table.optional::<TenantId>("tenant_id");
     let client = table.optional::<ClientId>("client_id");
     let vault = table.optional::<String>("vault_url");
@@ -170,7 +172,12 @@ fn azure(mut table: Table<'_>) -> Option<(azure::Settings, policy::Defaults)> {
             .ok()
     });
     let proxy = proxy.map(|HttpUrl(url)| url);
-    let settings = azure::Settings { cloud, ca, proxy };
+    let settings = azure::Settings {
+        cloud,
+        ca,
+        proxy,
+        http2,
+    };
     let defaults = policy::Defaults {
         vault,
         tenant_id: tenant.map(|id| id.as_str().to_owned()),

@@ -82,7 +82,12 @@ fn files(files: &Files) -> Value {
 }
 
 fn azure(settings: &azure::Settings, defaults: &Defaults) -> Value {
-    let azure::Settings { cloud, ca, proxy } = settings;
+    let azure::Settings {
+        cloud,
+        ca,
+        proxy,
+        http2,
+    } = settings;
     json!({
         "authority_host": cloud.authority_host.as_str(),
         "vault_suffixes": cloud.vault_suffixes,
@@ -90,6 +95,7 @@ fn azure(settings: &azure::Settings, defaults: &Defaults) -> Value {
         "ca_file": ca.as_ref().map(|ca| &ca.path),
         // Its URL may hold a password.
         "proxy_host": proxy.as_ref().and_then(Url::host_str),
+        "http2": http2,
         "tenant_id": defaults.tenant_id,
         "client_id": defaults.client_id,
         "vault_url": defaults.vault.as_ref().map(Origin::as_str),

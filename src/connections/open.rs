@@ -37,7 +37,7 @@ pub(crate) struct Connections {
 
 #[derive(Debug)]
 struct Entry {
-    uid: u32,
+    uid: Option<u32>,
     requests: usize,
     had_one: bool,
     /// Since when there is no request on it.
@@ -83,7 +83,7 @@ impl Connections {
     }
 
     /// A new connection of the user `uid`.
-    pub(super) fn open(self: &Arc<Self>, uid: u32) -> Open {
+    pub(super) fn open(self: &Arc<Self>, uid: Option<u32>) -> Open {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let evict = Arc::new(Notify::new());
         let entry = Entry {
@@ -109,7 +109,7 @@ impl Connections {
 
 /// The longest unused connection of the user who has the most unused ones.
 fn spare(open: &mut HashMap<u64, Entry>) -> Option<&mut Entry> {
-    let mut users: HashMap<u32, usize> = HashMap::new();
+    let mut users: HashMap<Option<u32>, usize> = HashMap::new();
     for entry in open.values().filter(|entry| entry.requests == 0) {
         *users.entry(entry.uid).or_default() += 1;
     }

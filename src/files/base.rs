@@ -86,12 +86,11 @@ impl Base {
         Ok(status.st_uid == geteuid().as_raw() && status.st_mode & 0o7777 == 0o700)
     }
 
-    /// Refuses to begin what cannot be finished: a directory with files of these lengths.
+    /// Refuses to begin what cannot be finished: files of these lengths in a directory that is there.
     pub(super) fn refuse_full(&self, lengths: impl Iterator<Item = usize>) -> Result<(), Error> {
         let free = rustix::fs::fstatvfs(&self.directory)
             .map_err(failed("ask for the free space of", &self.path))?;
-        // The directory itself takes one of each.
-        let (mut blocks, mut inodes) = (1, 1);
+        let (mut blocks, mut inodes) = (0, 0);
         for length in lengths {
             let length = u64::try_from(length).unwrap_or(u64::MAX);
             blocks += length.div_ceil(free.f_frsize.max(1));

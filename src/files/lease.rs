@@ -1,10 +1,11 @@
 //! How long files live: until their job releases them, until their time is over, until some time
 //! after the process that owns them ended, or until the daemon stops; whichever comes first. Each
 //! end is reported when the files are gone. Files that cannot be deleted are not forgotten: it is
-//! tried again and again, and by the next daemon, which finds a [note](super::note) of them.
+//! tried again and again, and by the next daemon, which finds a [note](mod@super::note) of them.
 
 mod end;
 mod granted;
+mod held;
 
 use std::{
     collections::HashMap,
@@ -13,16 +14,17 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::Notify, task::AbortHandle};
+use tokio::sync::Notify;
 
+use self::held::{Lease, Left, Watch};
 pub use self::{
     end::{End, Ended},
     granted::Granted,
 };
 use super::{
-    Base, Files, Staged,
+    Base, Files,
     moment::{Alarm, Moment},
-    note::{self, Note, Noted, Notes},
+    note::{self, Noted, Notes},
     owner::Owner,
 };
 use crate::{error::Error, name::VariableName, secret::SecretValue};
@@ -70,37 +72,6 @@ struct Book {
     closed: bool,
 }
 
-#[derive(Debug)]
-struct Lease {
-    request_id: String,
-    holder: Holder,
-    until: Moment,
-    /// Why it ends when its time is over.
-    end: End,
-    files: Files,
-    noted: Option<Noted>,
-    watch: Option<Watch>,
-}
-
-#[derive(Debug)]
-struct Left {
-    id: String,
-    lease: Lease,
-    end: End,
-    /// When it is tried again.
-    due: Moment,
-}
-
-/// The task that waits for the end of an owner.
-#[derive(Debug)]
-struct Watch(AbortHandle);
-
-impl Drop for Watch {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
 impl fmt::Debug for Leases {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Leases").finish_non_exhaustive()
@@ -137,7 +108,9 @@ impl Leases {
         let staged = base.stage().map_err(failed)?;
         // Before the first secret is in it, so that there is none that the next daemon does not
         // know of.
-        let noted = self.note(&staged, &id, &terms).map_err(failed)?;
+        let noted = self.notes.as_ref();
+        let noted = noted.map(|notes| terms.note(notes, &staged, &id));
+        let noted = noted.transpose().map_err(failed)?;
         let granted = Granted::new(self, &id, staged.path(), terms.until);
         let files = base.fill(staged, mode, Some(terms.holder.uid), values);
         let lease = Lease {
@@ -328,28 +301,6 @@ impl Leases {
         drop(trying.await);
     }
 
-    fn note(
-        &self,
-        staged: &Staged,
-        id: &str,
-        terms: &Terms,
-    ) -> Result<Option<Noted>, super::Error> {
-        let Some(notes) = &self.notes else {
-            return Ok(None);
-        };
-        let owner = terms.owner.as_ref();
-        let mut note = Note::new(notes, staged.name(), staged.identity());
-        note.until_ms = terms.until.as_millis();
-        note.owner = owner.map(|(owner, grace)| note::Owner::new(owner.identity(), *grace));
-        id.clone_into(&mut note.lease);
-        note.request.clone_from(&terms.request_id);
-        note.uid = terms.holder.uid;
-        note.issuer.clone_from(&terms.holder.issuer);
-        note.project_id.clone_from(&terms.holder.project_id);
-        note.job_id.clone_from(&terms.holder.job_id);
-        notes.write(note).map(Some)
-    }
-
     /// Puts a lease into the book, unless that is closed.
     fn hold(
         self: &Arc<Self>,
@@ -413,48 +364,6 @@ impl Leases {
 
     fn book(&self) -> MutexGuard<'_, Book> {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Lease {
-    /// The lease that a note is of.
-    fn noted(files: Files, noted: Noted) -> Self {
-        let note = noted.note();
-        Self {
-            request_id: note.request.clone(),
-            holder: Holder {
-                uid: note.uid,
-                issuer: note.issuer.clone(),
-                project_id: note.project_id.clone(),
-                job_id: note.job_id.clone(),
-            },
-            until: Moment::from_millis(note.until_ms),
-            end: End::Expired,
-            files,
-            noted: Some(noted),
-            watch: None,
-        }
-    }
-
-    /// Lets it end at `until`, if it would not end before, because its owner has ended.
-    fn bring_forward(&mut self, until: Moment) {
-        if self.until <= until {
-            return;
-        }
-        self.until = until;
-        self.end = End::OwnerEnded;
-        let noted = self.noted.as_mut();
-        if let Some(Err(error)) = noted.map(|noted| noted.bring_forward(until.as_millis())) {
-            tracing::warn!(%error, "the next daemon would give the files another grace");
-        }
-    }
-
-    /// Leaves it to the next daemon.
-    fn leave(self) {
-        drop(self.files.keep());
-        if let Some(noted) = self.noted {
-            noted.keep();
-        }
     }
 }
 

@@ -25,6 +25,8 @@ pub(super) struct Ask {
     pub(super) names: Vec<String>,
     /// The request, if it could be made.
     pub(super) request: Option<Result<ResolveRequest, Error>>,
+    /// Lines for the job's YAML, where there is something to mend.
+    pub(super) paste: String,
 }
 
 /// Whether this variable is a spec, which is the gateway's to read and to remove.
@@ -54,8 +56,10 @@ impl Ask {
         }
         match from_spec(payload, &environment) {
             Err(error) => {
+                let (error, paste) = refused(error);
                 return Self {
                     names,
+                    paste,
                     ..Self::refused(error)
                 };
             }
@@ -78,14 +82,17 @@ impl Ask {
             secrets: secrets.into_iter().collect(),
             ..ResolveRequest::default()
         };
-        let request = Some(Ok(request));
-        Self { names, request }
+        Self {
+            names,
+            request: Some(Ok(request)),
+            paste: String::new(),
+        }
     }
 
     fn refused(error: Error) -> Self {
         Self {
-            names: Vec::new(),
             request: Some(Err(error)),
+            ..Self::default()
         }
     }
 }
@@ -133,14 +140,14 @@ fn secret(entry: Entry, environment: &Environment) -> Secret {
 fn from_spec(
     payload: &Payload<'_>,
     environment: &Environment,
-) -> Result<Vec<(String, Secret)>, Error> {
+) -> Result<Vec<(String, Secret)>, client::Error> {
     // A spec in a file of the gateway's host is none of a job's.
     let spec = |name: &str| name != "RUNNER_SECRETS_FILE" && name != "CI_JOB_ID";
     let texts = environment.texts().filter(|(name, _)| spec(name));
     let texts = texts.map(|(name, value)| (name.to_owned(), value.to_owned()));
     let id = payload.id().unwrap_or_default().to_string();
     let environment = texts.chain([("CI_JOB_ID".to_owned(), id)]).collect();
-    let Some(spec) = Spec::from_environment(&environment).map_err(refused)? else {
+    let Some(spec) = Spec::from_environment(&environment)? else {
         return Ok(Vec::new());
     };
     let ResolveRequest {
@@ -156,22 +163,16 @@ fn from_spec(
     Ok(secrets)
 }
 
-/// The client's words for what is wrong with a spec.
-fn refused(error: client::Error) -> Error {
-    match error {
-        client::Error::Spec { place, problem } => Error::RequestInvalid {
+/// The client's words for what is wrong with a spec, and the lines that it shows.
+fn refused(error: client::Error) -> (Error, String) {
+    let lines = error.advice().lines;
+    let error = match error {
+        client::Error::Spec { place, problem, .. }
+        | client::Error::Token { place, problem, .. } => Error::RequestInvalid {
             field: place,
             problem,
         },
-        client::Error::Token {
-            place,
-            problem,
-            lines,
-        } => Error::RequestInvalid {
-            field: place,
-            problem: format!("{problem}\n{}", lines.trim_end()),
-        },
-        client::Error::TokenInvalid { place, problem } => Error::TokenInvalid {
+        client::Error::TokenInvalid { place, problem, .. } => Error::TokenInvalid {
             field: place,
             problem,
         },
@@ -179,5 +180,6 @@ fn refused(error: client::Error) -> Error {
             field: SPEC.to_owned(),
             problem: other.to_string(),
         },
-    }
+    };
+    (error, lines)
 }

@@ -128,8 +128,8 @@ async fn answer<V: Vault>(
         tracing::warn!("GitLab handed out what is no job");
         return Response::from_parts(head, full(body));
     };
-    let Ask { names, request } = Ask::of(&payload);
-    let Some(request) = request else {
+    let ask = Ask::of(&payload);
+    let Some(request) = ask.request else {
         gateway.metrics.passed();
         let stripped = gateway.stripped(&text, &[]);
         // What is not changed is passed as it came, down to the encoding.
@@ -145,25 +145,22 @@ async fn answer<V: Vault>(
     match provided.map(|provided| given(&payload, &provided?)) {
         Some(Ok(document)) => {
             gateway.metrics.resolved();
-            tracing::info!(job_id, secrets = names.len(), "a job has its secrets");
+            tracing::info!(job_id, secrets = ask.names.len(), "a job has its secrets");
             handed_over(head, taken, gateway.stripped(&document, &used).into())
         }
         Some(Err(cause)) => {
+            let cause = cause.with(ask.paste);
             gateway.metrics.failed();
             let failure = Failure {
                 reason: cause.failure_reason(&payload.failure_reasons()),
-                trace: cause.text(&names),
+                trace: cause.text(&ask.names),
                 info,
             };
             let Some(taken) = fail(gateway, taken, failure).await else {
                 return nothing();
             };
-            tracing::warn!(
-                job_id,
-                "GitLab does not let us fail the job: the runner will"
-            );
-            let document = gateway.stripped(&payload.failing(&cause.lines()), &used);
-            handed_over(head, taken, document.into())
+            let document = payload.failing(&cause.lines());
+            handed_over(head, taken, gateway.stripped(&document, &used).into())
         }
         None => {
             drop(taken.end());
@@ -186,8 +183,7 @@ async fn resolve<V: Vault>(
     let arrival = match Arrival::over_the_network(peer, timeout) {
         Ok(arrival) => arrival,
         Err(error) => {
-            let request_id = String::new();
-            return Some(Err(Box::new(Cause { error, request_id })));
+            return Some(Err(Cause::of(error, String::new())));
         }
     };
     let id = job.id.to_string();
@@ -203,7 +199,7 @@ async fn resolve<V: Vault>(
     tokio::select! {
         provided = providing => {
             let request_id = arrival.request_id.clone();
-            Some(provided.map_err(|error| Box::new(Cause { error, request_id })))
+            Some(provided.map_err(|error| Cause::of(error, request_id)))
         }
         () = minding => None,
     }
@@ -230,9 +226,7 @@ fn given(payload: &Payload<'_>, provided: &Provided) -> Result<String, Box<Cause
 }
 
 fn defect(what: &'static str) -> Box<Cause> {
-    let error = Error::Bug { what };
-    let request_id = String::new();
-    Box::new(Cause { error, request_id })
+    Cause::of(Error::Bug { what }, String::new())
 }
 
 /// Fails the job, in a task that goes on when the runner hangs up. `Some`: GitLab does not take it.
@@ -242,6 +236,7 @@ async fn fail<V: Vault>(gateway: &Gateway<V>, taken: Taken, failure: Failure) ->
         let job = taken.end()?;
         match report::fail(&gitlab, &job, &failure).await {
             Ended::Failed | Ended::Gone => None,
+            // The runner will have to.
             Ended::Refused => Some(Taken::new(Some(job), &gitlab, &tasks)),
         }
     });

@@ -1,13 +1,17 @@
 //! What a job's log says when its secrets cannot be had: the lines that users know from the
-//! runner, then three of ours: what is wrong, under which name operator and audit know it, and
-//! whether trying again makes sense. And the reason that GitLab is told, on which a job's
+//! runner, then ours, which are the client's: what is wrong, by whom, what to change, and when
+//! trying again makes sense. And the reason that GitLab is told, on which a job's
 //! `retry: when:` acts.
 
 use std::fmt::Write as _;
 
-use runner_secrets_proto::Reason;
+use runner_secrets_proto::{DOCUMENTATION, Reason};
 
-use crate::{error::Error, screen::Plain};
+use crate::{
+    client,
+    error::{Advice, Error, Reader},
+    screen::Plain,
+};
 
 /// Why a job fails.
 pub(super) struct Cause {
@@ -15,6 +19,8 @@ pub(super) struct Cause {
     pub(super) error: Error,
     /// Its name for the request.
     pub(super) request_id: String,
+    /// Lines for the job's YAML that would mend it.
+    pub(super) paste: String,
 }
 
 /// Kinds of failure, by who can do something about it.
@@ -76,6 +82,20 @@ impl Kind {
 }
 
 impl Cause {
+    pub(super) fn of(error: Error, request_id: String) -> Box<Self> {
+        let paste = String::new();
+        Box::new(Self {
+            error,
+            request_id,
+            paste,
+        })
+    }
+
+    /// With lines that would mend the job's YAML.
+    pub(super) fn with(self, paste: String) -> Self {
+        Self { paste, ..self }
+    }
+
     /// The failure reason for GitLab, one that it says it knows.
     pub(super) fn failure_reason(&self, known: &[String]) -> &'static str {
         let names = Kind::of(self.error.reason()).names();
@@ -87,34 +107,31 @@ impl Cause {
             .unwrap_or("runner_system_failure")
     }
 
-    /// The three lines, without colours.
+    /// What the client would say in a job: what is wrong, by whom, and what to change.
     pub(super) fn lines(&self) -> Vec<String> {
+        let Advice {
+            by,
+            fix,
+            command,
+            row,
+        } = self.error.advice(Reader::Job);
         let reason = self.error.reason();
-        let mut lines: Vec<String> = Vec::new();
-        // What an error adds below its sentence are lines to paste into a job.
-        for (at, line) in self.error.to_string().lines().enumerate() {
-            let line = Plain(line).to_string();
-            lines.push(if at == 0 {
-                format!("runner-secrets: {line}")
-            } else {
-                line
-            });
-        }
-        let (name, id) = (reason.name(), &self.request_id);
-        lines.push(format!(
-            "runner-secrets: {name}, request {id}, which the operator's log and audit trail know"
-        ));
-        lines.push(match (self.error.retry_after(), Kind::of(reason)) {
-            (Some(pause), _) => format!(
-                "runner-secrets: this may pass: try again in {} s or later, or let the job do it with `retry:`",
-                pause.as_secs().max(1)
-            ),
-            (None, Kind::Configuration) => {
-                "runner-secrets: trying again changes nothing until that is mended".to_owned()
-            }
-            (None, _) => "runner-secrets: ask the operator of the runner to look into it".to_owned(),
-        });
-        lines
+        let refusal = client::Error::Refused(Box::new(client::Refusal {
+            reason,
+            name: reason.name().to_owned(),
+            message: self.error.to_string(),
+            request_id: self.request_id.clone(),
+            retry_after: self.error.retry_after(),
+            advice: client::Advice {
+                by,
+                fix,
+                command: command.unwrap_or_default(),
+                lines: self.paste.clone(),
+                see: format!("{DOCUMENTATION}#{row}"),
+            },
+            version: String::new(),
+        }));
+        refusal.report().lines().map(str::to_owned).collect()
     }
 
     /// The whole of the job's log.
@@ -153,8 +170,11 @@ mod tests {
     use crate::error::Error;
 
     fn cause(error: Error) -> Cause {
-        let request_id = "7f3a".to_owned();
-        Cause { error, request_id }
+        Cause {
+            error,
+            request_id: "7f3a".to_owned(),
+            paste: "line: 1\n".to_owned(),
+        }
     }
 
     #[test]
@@ -198,9 +218,11 @@ mod tests {
             "\u{1b}[0K\u{1b}[36;1mResolving secrets\u{1b}[0;m\u{1b}[0;m\n\
              \u{1b}[0KResolving secret \"DB\"...\u{1b}[0;m\n\
              \u{1b}[0KUsing \"azure-key-vault\" secret resolver...\u{1b}[0;m\n\
-             \u{1b}[0Krunner-secrets: too\\u{1b}[2J much\u{1b}[0;m\n\
-             \u{1b}[0Krunner-secrets: OVERLOADED, request 7f3a, which the operator's log and audit trail know\u{1b}[0;m\n\
-             \u{1b}[0Krunner-secrets: this may pass: try again in 7 s or later, or let the job do it with `retry:`\u{1b}[0;m\n\
+             \u{1b}[0Krunner-secrets: too\\u{1b}[2J much; try again in 7 s (OVERLOADED, request 7f3a)\u{1b}[0;m\n\
+             \u{1b}[0K  refused by  runner-secretsd\u{1b}[0;m\n\
+             \u{1b}[0K  to fix      the operator sets the bounds, in [limits]\u{1b}[0;m\n\
+             \u{1b}[0K              line: 1\u{1b}[0;m\n\
+             \u{1b}[0K  see         docs/troubleshooting.md#overloaded\u{1b}[0;m\n\
              \u{1b}[31;1mERROR: Job failed (system failure): resolving secrets: OVERLOADED\u{1b}[0;m\n"
         );
     }

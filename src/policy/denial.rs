@@ -144,22 +144,30 @@ fn cut(mut text: String) -> String {
 
 /// The job in the claims that rules are usually about.
 fn job(claims: &Claims) -> String {
-    let or_none = |text: &Option<String>| match text {
-        Some(text) => Quoted(text).to_string(),
-        None => "none".to_owned(),
+    let mut text = match &claims.project_path {
+        Some(path) => format!("a job of {}", Quoted(path)),
+        None => "a job of an unnamed project".to_owned(),
     };
-    let protected = match claims.ref_protected {
-        Some(true) => "protected",
-        Some(false) => "not protected",
-        None => "unknown whether protected",
-    };
-    let mut text = format!(
-        "a job of project_path {}, ref {} ({} {protected}), environment {}",
-        or_none(&claims.project_path),
-        or_none(&claims.git_ref),
-        or_none(&claims.ref_type),
-        or_none(&claims.environment),
-    );
+    if let Some(name) = &claims.git_ref {
+        let protected = match claims.ref_protected {
+            Some(true) => "protected ",
+            Some(false) => "unprotected ",
+            None => "",
+        };
+        // Anything but these two is no word of GitLab's, and not ours to repeat.
+        let kind = match claims.ref_type.as_deref() {
+            Some("branch") => "branch",
+            Some("tag") => "tag",
+            _ => "ref",
+        };
+        let _ = write!(text, " on the {protected}{kind} {}", Quoted(name));
+    }
+    match &claims.environment {
+        Some(environment) => {
+            let _ = write!(text, " for the environment {}", Quoted(environment));
+        }
+        None => text.push_str(" without an environment"),
+    }
     if let Some((_, runs_in)) = condition::fork(claims) {
         let _ = write!(text, ", a fork whose pipeline runs in {}", Quoted(runs_in));
     }

@@ -192,8 +192,8 @@ fn job_hears_of_rules_about_its_project_only() {
     let foreign = denied(&policy, &stranger, &[asked("DB", "db-a"), asked("X", "x")]);
     assert_eq!(
         foreign.to_string(),
-        "no rule grants the secret db-a (variable DB) to a job of project_path \"evil/shop\", ref \
-         \"main\" (\"branch\" not protected), environment none; also refused: X"
+        "no rule grants the secret db-a (variable DB) to a job of \"evil/shop\" on the \
+         unprotected branch \"main\" without an environment; also refused: X"
     );
     let account: Vec<String> = foreign
         .account()

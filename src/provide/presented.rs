@@ -47,6 +47,7 @@ impl Presented {
 
     /// None yet; one token may be presented `per_second` times a second in the long run, and ten
     /// times as often at once.
+    #[must_use]
     pub fn new(per_second: u32) -> Self {
         Self {
             tokens: Mutex::default(),

@@ -24,7 +24,7 @@ pub(crate) struct Arrival {
     pub(super) caller: Caller,
     /// The calling process itself, where it still runs.
     pub(super) process: Option<Arc<Process>>,
-    /// The connection that it came over.
+    /// Which of the daemon's connections it came over.
     pub(super) connection: u64,
     pub(super) deadline: Instant,
 }
@@ -43,8 +43,8 @@ impl Door {
     /// Attaches an [`Arrival`] to a request, or turns it away.
     pub(crate) fn admit(&self, mut request: Request<()>) -> Result<Request<()>, Status> {
         let request_id = request_id().map_err(|error| encode::status("", &error))?;
-        let peer = request.extensions().get::<Peer>().cloned();
-        let admitted = self.may_call(&request_id, peer);
+        let peer = request.extensions().get::<Option<Peer>>().cloned();
+        let admitted = self.may_call(&request_id, peer.flatten());
         let peer = admitted.map_err(|error| encode::status(&request_id, &error))?;
         let longest = self.request_timeout;
         let allowed = timeout(request.metadata()).map_or(longest, |asked| longest.min(asked));

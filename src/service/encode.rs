@@ -4,15 +4,18 @@ use std::{collections::HashMap, time::UNIX_EPOCH};
 
 use prost_types::Timestamp;
 use runner_secrets_proto::{
-    ERROR_DOMAIN, REQUEST_ID_HEADER,
+    DOCUMENTATION, ERROR_DOMAIN, REQUEST_ID_HEADER, VERSION_HEADER, metadata,
     v1::{self, ExplainResponse, ResolveResponse, Verdict},
 };
-use tonic::{Code, Response, Status, metadata::MetadataMap};
+use tonic::{
+    Code, Response, Status,
+    metadata::{MetadataMap, MetadataValue},
+};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
 use crate::{
     config::Delivery,
-    error::Error,
+    error::{Error, Reader},
     policy::{Explanation, Granted},
     provide::{Content, Provided, Variable},
 };
@@ -28,11 +31,24 @@ pub(super) fn answer<T>(
     Ok(response)
 }
 
+/// What the documentation's row is about, for clients that show links.
+const WHAT_TO_DO: &str = "what this means, and what to do about it";
+
 /// The status for an error.
 pub(super) fn status(request_id: &str, error: &Error) -> Status {
     let reason = error.reason();
-    let metadata = HashMap::from([("request_id".to_owned(), request_id.to_owned())]);
-    let mut details = ErrorDetails::with_error_info(reason.name(), ERROR_DOMAIN, metadata);
+    let advice = error.advice(Reader::Job);
+    let known = [
+        (metadata::REQUEST_ID, Some(request_id.to_owned())),
+        (metadata::REFUSED_BY, Some(advice.by)),
+        (metadata::FIX, Some(advice.fix)),
+        (metadata::COMMAND, advice.command),
+    ];
+    let known = known.into_iter();
+    let known = known.filter_map(|(key, value)| Some((key.to_owned(), value?)));
+    let known: HashMap<String, String> = known.collect();
+    let mut details = ErrorDetails::with_error_info(reason.name(), ERROR_DOMAIN, known);
+    details.add_help_link(WHAT_TO_DO, format!("{DOCUMENTATION}#{}", advice.row));
     if let Some(pause) = error.retry_after() {
         details.set_retry_info(Some(pause));
     }
@@ -99,5 +115,7 @@ fn headers(request_id: &str) -> MetadataMap {
     if let Ok(value) = request_id.parse() {
         headers.insert(REQUEST_ID_HEADER, value);
     }
+    let version = MetadataValue::from_static(env!("CARGO_PKG_VERSION"));
+    headers.insert(VERSION_HEADER, version);
     headers
 }

@@ -53,48 +53,48 @@ where
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         let arrival = request.extensions().get::<Arrival>().cloned();
-        let (mut service, admission) = (self.service.clone(), self.admission.clone());
-        let audit = self.audit.clone();
+        let mut entrance = self.clone();
         Box::pin(async move {
             let what = "a request that came past the door";
-            let arrival = arrival.ok_or((String::new(), Error::Bug { what }));
-            let outcome = match arrival {
-                Ok(arrival) => {
-                    let answer = enter(&mut service, &admission, &arrival, request).await;
-                    answer.map_err(|error| {
-                        turned_away(&audit, &arrival.request_id, arrival.caller, &error);
-                        (arrival.request_id, error)
-                    })
-                }
-                Err(refused) => Err(refused),
+            let Some(arrival) = arrival else {
+                return Ok(encode::status("", &Error::Bug { what }).into_http());
             };
-            Ok(outcome.unwrap_or_else(|(request_id, error)| {
-                encode::status(&request_id, &error).into_http()
-            }))
+            let answer = entrance.enter(&arrival, request).await;
+            Ok(answer
+                .unwrap_or_else(|error| encode::status(&arrival.request_id, &error).into_http()))
         })
     }
 }
 
-/// Waits for a turn, and answers.
-async fn enter<S>(
-    service: &mut S,
-    admission: &Arc<Admission>,
-    arrival: &Arrival,
-    request: http::Request<Body>,
-) -> Result<http::Response<Body>, Error>
+impl<S> Entrance<S>
 where
     S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>,
 {
-    let what = "a request of nobody on this host";
-    let uid = arrival.caller.uid().ok_or(Error::Bug { what })?;
-    let entering = admission.enter(uid, arrival.connection, arrival.deadline);
-    let _place = entering.await?;
-    let answer = timeout_at(arrival.deadline + LATE, service.call(request)).await;
-    match answer {
-        Ok(Ok(answer)) => Ok(answer),
-        Err(_) => {
-            let waiting = "waiting for the rest of the request";
-            Err(Error::DeadlineExceeded { waiting })
+    /// Waits for a turn, and answers.
+    async fn enter(
+        &mut self,
+        arrival: &Arrival,
+        request: http::Request<Body>,
+    ) -> Result<http::Response<Body>, Error> {
+        let what = "a request of nobody on this host";
+        let uid = arrival.caller.uid().ok_or(Error::Bug { what })?;
+        let connection = arrival.connection;
+        let entering = self.admission.enter(uid, connection, arrival.deadline);
+        let _place = entering
+            .await
+            .map_err(|error| self.refused(arrival, error))?;
+        match timeout_at(arrival.deadline + LATE, self.service.call(request)).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Err(_) => {
+                let waiting = "waiting for the rest of the request";
+                Err(self.refused(arrival, Error::DeadlineExceeded { waiting }))
+            }
         }
+    }
+
+    /// Puts on record a request that ends here.
+    fn refused(&self, arrival: &Arrival, error: Error) -> Error {
+        turned_away(&self.audit, &arrival.request_id, arrival.caller, &error);
+        error
     }
 }

@@ -23,12 +23,12 @@ pub struct Peer {
     pub pid: Option<i32>,
     /// The process itself, if it still runs.
     pub process: Option<Arc<Process>>,
-    /// A number of ours that no other connection of this process has.
+    /// A number of ours that no other connection has.
     pub connection: u64,
 }
 
 impl Peer {
-    /// Asks the kernel, once, about the other end of `connection`.
+    /// Asks who made a connection.
     pub(crate) fn of(stream: &UnixStream, connection: u64) -> io::Result<Self> {
         let credentials = stream.peer_cred()?;
         let pid = credentials.pid().filter(|pid| *pid > 0);

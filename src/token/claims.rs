@@ -66,6 +66,38 @@ pub struct Claims {
     forms: Forms,
 }
 
+/// What a federated credential is compared with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// `iss`.
+    pub issuer: String,
+    /// `sub`.
+    pub subject: String,
+    /// `aud`.
+    pub audiences: Vec<String>,
+}
+
+impl Identity {
+    /// Who these claims say that the job is.
+    #[must_use]
+    pub fn of(claims: &Claims) -> Self {
+        Self {
+            issuer: claims.issuer.clone(),
+            subject: claims.subject.clone(),
+            audiences: claims.audiences.clone(),
+        }
+    }
+
+    /// The audience, if there is exactly one: Entra takes no other token.
+    #[must_use]
+    pub fn audience(&self) -> Option<&str> {
+        match self.audiences.as_slice() {
+            [only] => Some(only),
+            _ => None,
+        }
+    }
+}
+
 /// For each claim the strings that a rule's patterns are compared with: one for a scalar, one for
 /// each scalar of a list. What has no such string (null, an object, a fraction) is not there.
 type Forms = BTreeMap<String, Vec<String>>;

@@ -16,7 +16,7 @@ use super::{
 pub enum Error {
     /// Meant for another service.
     #[error(
-        "is for the audience {}, and this daemon accepts {}; set `aud:` under `id_tokens:` in .gitlab-ci.yml",
+        "is for the audience {}, and this daemon accepts {}",
         AnyOf(found),
         AnyOf(accepted)
     )]
@@ -57,7 +57,7 @@ pub enum Error {
         ahead: Duration,
     },
     /// No longer valid.
-    #[error("expired at {}, {} ago: request the secrets earlier in the job, or raise the job's timeout, which is how long its ID tokens live", humantime::format_rfc3339_seconds(*at), humantime::format_duration(*ago))]
+    #[error("expired at {}, {} ago", humantime::format_rfc3339_seconds(*at), humantime::format_duration(*ago))]
     Expired {
         /// What `exp` says.
         at: SystemTime,
@@ -83,7 +83,7 @@ pub enum Error {
         known: Vec<String>,
     },
     /// The signature cannot be checked for want of the issuer's keys.
-    #[error("cannot be verified: the signing keys of {issuer} cannot be had at the moment; try again in {}", humantime::format_duration(*retry_after))]
+    #[error("cannot be verified: the signing keys of {issuer} cannot be had at the moment")]
     KeysUnavailable {
         /// Whose keys.
         issuer: String,
@@ -99,7 +99,7 @@ pub enum Error {
         until: SystemTime,
     },
     /// A claim that every ID token of GitLab has.
-    #[error("has no claim {claim}; is it an ID token of a GitLab job?")]
+    #[error("has no claim {claim}")]
     Missing {
         /// Which.
         claim: &'static str,
@@ -113,9 +113,7 @@ pub enum Error {
         expected: &'static str,
     },
     /// Not three parts of base64url.
-    #[error(
-        "is no JWT: {problem}; is it an ID token from the job's `id_tokens`, and was its variable expanded?"
-    )]
+    #[error("is no JWT: {problem}")]
     Shape {
         /// The end of the sentence.
         problem: &'static str,
@@ -204,6 +202,56 @@ impl Error {
         match self {
             Self::KeysUnavailable { retry_after, .. } => Some(*retry_after),
             _ => None,
+        }
+    }
+
+    /// What to change, and the row of the documentation.
+    #[must_use]
+    pub const fn fix(&self) -> (&'static str, &'static str) {
+        match self {
+            Self::Audience { .. } => (
+                "set `aud:` under `id_tokens:` in .gitlab-ci.yml to an audience that the daemon \
+                 accepts",
+                "token-audience",
+            ),
+            Self::Early { .. } => (
+                "set the clocks of GitLab and of the daemon's host by a time server; trying again \
+                 can help",
+                "token-early",
+            ),
+            Self::Expired { .. } => (
+                "request the secrets earlier in the job, or raise the job's timeout, which is how \
+                 long its ID tokens live",
+                "token-expired",
+            ),
+            Self::Issuer { .. } => (
+                "if it is a GitLab of yours, have the operator add an [[issuer]] with exactly this \
+                 address",
+                "token-issuer",
+            ),
+            Self::KeysUnavailable { .. } => (
+                "if it goes on, `runner-secretsd doctor` on the host says what is wrong \
+                 with the way to GitLab",
+                "keys-unavailable",
+            ),
+            Self::Algorithm { .. }
+            | Self::AlgorithmOfKey { .. }
+            | Self::Header { .. }
+            | Self::Lifetime { .. }
+            | Self::Missing { .. }
+            | Self::Mistyped { .. }
+            | Self::Shape { .. }
+            | Self::Text { .. }
+            | Self::TooLong { .. } => (
+                "see that the variable holds an ID token from `id_tokens:` in .gitlab-ci.yml, all \
+                 of it and nothing else",
+                "token-invalid",
+            ),
+            Self::Signature { .. } | Self::UnknownKey { .. } | Self::UnusableKey { .. } => (
+                "run the job again for a new token; if it goes on, have the operator check where \
+                 the daemon reads this issuer's keys",
+                "token-signature",
+            ),
         }
     }
 

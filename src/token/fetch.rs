@@ -102,7 +102,7 @@ impl Fetch {
     }
 
     /// One document, whatever the closure does, within the time that there is.
-    pub(super) async fn get(&self, url: Url) -> Result<Fetched, Error> {
+    pub(crate) async fn get(&self, url: Url) -> Result<Fetched, Error> {
         let slow = Error::Slow {
             url: url.to_string(),
         };

@@ -14,7 +14,6 @@ use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
 use crate::{
     call::{ask, origin, secret},
-    crowd::can_be_other_users,
     daemon::{PATIENCE, Place},
     job::{CLIENT, entry, stderr},
     signer,
@@ -133,7 +132,7 @@ const STOLEN: &str = "another user of this host presented the same ID token befo
 
 #[tokio::test]
 async fn a_token_is_of_the_user_who_presents_it_first() {
-    if !can_be_other_users() {
+    if !can_be_another_user() {
         return;
     }
     let stage = Stage::with(|config| config.text("listen.socket_mode", "0666")).await;
@@ -176,7 +175,7 @@ async fn a_token_is_of_the_user_who_presents_it_first() {
 
 #[tokio::test]
 async fn only_allowed_users_of_the_machine_are_served() {
-    if !can_be_other_users() {
+    if !can_be_another_user() {
         return;
     }
     for (allowed, ours, theirs) in [(own_uid(), true, false), (ANOTHER, false, true)] {

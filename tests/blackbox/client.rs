@@ -117,14 +117,14 @@ async fn a_refusal_reaches_the_author_with_reason_request_and_status() {
             spec(&[("A", "db-password", true)]),
             77,
             "EXCHANGE_REFUSED",
-            "A: Microsoft Entra ID refused the job's ID token (AADSTS700213); check that the application has a federated credential with exactly this token's issuer, subject and audience",
+            "A: Microsoft Entra ID refused the job's ID token (AADSTS700213): no federated credential of the application has its subject",
         ),
         (
             &good,
             missing,
             66,
             "SECRET_NOT_FOUND",
-            "B: Key Vault has no secret no-such-secret; check the name, the version and the vault",
+            "B: Key Vault has no secret no-such-secret",
         ),
     ] {
         let job = Job::new(&stage, token, spec);
@@ -170,7 +170,7 @@ async fn without_a_daemon_the_client_names_the_socket_and_exits_with_69() {
             socket.display()
         );
         assert!(said.starts_with(&expected), "{said}");
-        assert!(said.ends_with("(PROVIDER_UNREACHABLE)\n"), "{said}");
+        assert!(said.contains("(PROVIDER_UNREACHABLE)\n"), "{said}");
     }
 }
 

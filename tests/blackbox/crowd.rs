@@ -20,19 +20,6 @@ pub(crate) fn is_full() -> bool {
     std::env::var_os("RUNNER_SECRETS_FULL").is_some_and(|full| full == "1")
 }
 
-/// Whether this machine lets the test be other users. Where everything has to be tested, it must.
-pub(crate) fn can_be_other_users() -> bool {
-    let can = rustix::process::geteuid().is_root();
-    assert!(
-        can || std::env::var_os("CI").is_none(),
-        "this has to run as root, to call as other users"
-    );
-    if !can {
-        println!("skipped: only root can call as other users");
-    }
-    can
-}
-
 /// A connection of another user: a thread of ours is that user while it connects.
 pub(crate) async fn connect_as(uid: u32, socket: PathBuf) -> Caller {
     let connecting = std::thread::spawn(move || {

@@ -180,10 +180,15 @@ impl Config {
         self.set(key, format!("{value:?}"))
     }
 
+    /// What a key is set to, as TOML writes it.
+    pub(crate) fn value(&self, key: &str) -> String {
+        let (table, name) = key.split_once('.').unwrap();
+        self.tables[table][name].clone()
+    }
+
     /// Sets a key to what another one is set to.
     pub(crate) fn copy(self, key: &str, from: &str) -> Self {
-        let (table, name) = from.split_once('.').unwrap();
-        let value = self.tables[table][name].clone();
+        let value = self.value(from);
         self.set(key, value)
     }
 

@@ -111,14 +111,14 @@ async fn a_denial_asks_nobody_and_names_the_variable_and_the_claims_that_mattere
         (
             stranger.clone(),
             "db-password",
-            "no rule grants the secret db-password (variable TOKEN) to a job of project_path \
-             \"acme/other\", ref \"v1\" (\"tag\" not protected), environment none",
+            "no rule grants the secret db-password (variable TOKEN) to a job of \"acme/other\" \
+             on the unprotected tag \"v1\" without an environment",
         ),
         (
             json!({"project_path": "sam/shop"}),
             "db-password",
-            "no rule grants the secret db-password (variable TOKEN) to a job of project_path \
-             \"sam/shop\", ref \"main\" (\"branch\" protected), environment \"production\", a fork \
+            "no rule grants the secret db-password (variable TOKEN) to a job of \"sam/shop\" on \
+             the protected branch \"main\" for the environment \"production\", a fork \
              whose pipeline runs in \"acme/shop\"",
         ),
     ];

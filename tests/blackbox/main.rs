@@ -27,14 +27,21 @@
 )]
 
 mod call;
+mod collector;
 mod crowd;
 mod daemon;
 mod job;
 mod signer;
 mod stage;
+mod trail;
 mod trap;
 
 mod audit;
+mod audit_failing;
+mod audit_kill;
+mod audit_rotation;
+mod audit_sinks;
+mod auditor;
 mod bytes;
 mod callers;
 mod client;
@@ -42,8 +49,10 @@ mod configs;
 mod counts;
 mod deadlines;
 mod denials;
+mod doctor;
 mod exchange;
 mod explain;
+mod explanations;
 mod files;
 mod hostile_files;
 mod hygiene;
@@ -58,6 +67,7 @@ mod reload;
 mod rights;
 mod room;
 mod rules;
+mod setup;
 mod sockets;
 mod sweep;
 mod throttling;

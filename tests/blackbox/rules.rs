@@ -213,8 +213,7 @@ async fn expired_secrets_are_refused_where_the_operator_wants_that_and_else_warn
                 assert_eq!(
                     refusal.message,
                     format!(
-                        "A: the secret {name} {warning}, and the operator refuses such secrets; \
-                         store a new version"
+                        "A: the secret {name} {warning}, and the operator refuses such secrets"
                     )
                 );
                 assert!(stage.place.left().is_empty());

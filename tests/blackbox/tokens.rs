@@ -218,7 +218,7 @@ async fn tokens_that_say_something_else_are_refused() {
         (what, token, Reason::TokenExpired, sentence)
     };
     let by_another = "this daemon accepts tokens of \"https://localhost:";
-    let for_another = "this daemon accepts \"api://AzureADTokenExchange\"; set `aud:`";
+    let for_another = "this daemon accepts \"api://AzureADTokenExchange\"";
     let pad = |size: usize| {
         let empty = claims(json!({"pad": ""})).len();
         // Base64 makes four bytes of three.

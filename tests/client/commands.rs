@@ -68,7 +68,11 @@ fn a_traced_shell_is_given_no_values() {
         assert_eq!(
             stderr(&output),
             "runner-secrets: A has `file: false` and CI_DEBUG_TRACE is on: the shell would print \
-             its value; turn one of them off (REQUEST_INVALID)\n"
+             its value (REQUEST_INVALID)
+  refused by  runner-secrets itself; nothing was sent
+  to fix      take the secret as a file: `file: true`
+  see         docs/troubleshooting.md#request-invalid
+"
         );
     }
     assert!(provider.calls().resolved.is_empty());

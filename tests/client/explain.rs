@@ -133,7 +133,11 @@ fn an_older_daemon_is_said_to_be_one() {
         stderr(&output),
         format!(
             "runner-secrets: the daemon at the socket {} is older than this client and cannot \
-             explain; ask its operator to update it (REQUEST_INVALID)\n",
+             explain (REQUEST_INVALID)
+  refused by  runner-secrets itself; nothing was sent
+  to fix      have the operator update the daemon
+  see         docs/troubleshooting.md#no-explain
+",
             provider.socket().display()
         )
     );

@@ -160,7 +160,12 @@ fn a_stranger_at_the_socket_gets_nothing() {
     assert_eq!(stdout(&output), "(exit 77)\n");
     let expected = format!(
         "runner-secrets: the socket {} belongs to uid {NOBODY}, which is neither root nor the \
-         owner of this program: nothing was sent to it (CALLER_DENIED)\n",
+         owner of this program: nothing was sent to it (CALLER_DENIED)
+  refused by  runner-secrets itself; nothing was sent
+  to fix      correct RUNNER_SECRETS_SOCKET; have the operator run the daemon as root or as the owner \
+         of the client's file
+  see         docs/troubleshooting.md#caller-denied
+",
         socket.display()
     );
     assert_eq!(stderr(&output), expected);

@@ -66,9 +66,9 @@ fn a_nul_is_for_files_only() {
         let output = job.client(arguments);
         assert_eq!(output.status.code(), Some(64));
         assert_eq!(
-            stderr(&output).lines().last().unwrap(),
-            "runner-secrets: A holds a NUL byte, which no environment variable can: use \
-             `file: true` (REQUEST_INVALID)"
+            stderr(&output).lines().rev().nth(3).unwrap(),
+            "runner-secrets: A holds a NUL byte, which no environment variable can \
+             (REQUEST_INVALID)"
         );
     }
     let job = Job::new(&provider.socket(), &spec(&["A"], true));

@@ -9,6 +9,7 @@
 )]
 
 mod commands;
+mod doctor;
 mod exec;
 mod explain;
 mod hostile;

@@ -50,9 +50,14 @@ fn no_token_and_two_tokens_are_explained_with_the_lines_to_add() {
     assert_eq!(output.status.code(), Some(64));
     assert_eq!(
         stderr(&output),
-        "runner-secrets: A.token: no variable holds an ID token of job 812; the job needs these \
-         lines in .gitlab-ci.yml: (REQUEST_INVALID)\n  id_tokens:\n    AZURE_JWT:\n      aud: \
-         api://AzureADTokenExchange\n"
+        "runner-secrets: A.token: no variable holds an ID token of job 812 (REQUEST_INVALID)
+  refused by  runner-secrets itself; nothing was sent
+  to fix      the job itself needs these lines in .gitlab-ci.yml:
+              id_tokens:
+                AZURE_JWT:
+                  aud: api://AzureADTokenExchange
+  see         docs/troubleshooting.md#no-id-token
+"
     );
     let second = token(r#"{"job_id":"812","aud":"sigstore"}"#);
     let job = Job::new(&provider.socket(), &spec(&["A"], true)).with("SIGSTORE_JWT", &second);
@@ -60,8 +65,14 @@ fn no_token_and_two_tokens_are_explained_with_the_lines_to_add() {
     assert_eq!(output.status.code(), Some(64));
     assert_eq!(
         stderr(&output),
-        "runner-secrets: A.token: there are 2 ID tokens of job 812 (AZURE_JWT, SIGSTORE_JWT); \
-         say which one to use: (REQUEST_INVALID)\n  A:\n    token: $AZURE_JWT\n"
+        "runner-secrets: A.token: there are 2 ID tokens of job 812 (AZURE_JWT, SIGSTORE_JWT) \
+         (REQUEST_INVALID)
+  refused by  runner-secrets itself; nothing was sent
+  to fix      say in the spec which one to use:
+              A:
+                token: $AZURE_JWT
+  see         docs/troubleshooting.md#no-id-token
+"
     );
     assert!(provider.calls().resolved.is_empty());
 }

@@ -31,7 +31,7 @@ impl Case {
             fault: Value::Null,
             says,
             reason,
-            advice: "trying again changes nothing until that is mended",
+            advice: "  to fix      ",
         }
     }
 
@@ -44,7 +44,7 @@ impl Case {
     }
 
     fn fault(self, fault: Value) -> Self {
-        let advice = "this may pass: try again in ";
+        let advice = "; try again in ";
         Self {
             fault,
             advice,

@@ -351,6 +351,8 @@ fn mirrored(asked: &Asked) -> Response<Body> {
 }
 
 async fn poll(world: &World, asked: &Asked) -> Response<Body> {
+    // What Workhorse calls long polling.
+    const HELD: Duration = Duration::from_secs(50);
     if let Some(canned) = world.canned.lock().unwrap().pop_front() {
         return canned.map(full);
     }
@@ -360,8 +362,6 @@ async fn poll(world: &World, asked: &Asked) -> Response<Body> {
     if token.is_some_and(|token| token != RUNNER_TOKEN) || body["token"] != RUNNER_TOKEN {
         return said(StatusCode::FORBIDDEN, r#"{"message":"403 Forbidden"}"#);
     }
-    // What Workhorse calls long polling.
-    const HELD: Duration = Duration::from_secs(50);
     let until = Instant::now() + HELD;
     let payload = loop {
         let changed = world.changed.notified();

@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
     time::Duration,
 };
 
@@ -144,17 +145,17 @@ impl Runner {
         let mut trace = String::from("Running\n");
         for (name, seen) in work.environment() {
             let (Seen::Value(value) | Seen::File(value)) = seen;
-            trace.push_str(&format!("{name}={value}\n"));
+            writeln!(trace, "{name}={value}").unwrap();
         }
         for mask in work.masks() {
             trace = trace.replace(&mask, "[MASKED]");
         }
         let path = format!("jobs/{}/trace?debug_trace=false", work.id());
-        let patch = self.http.patch(self.api(&path));
-        let patch = patch.header("JOB-TOKEN", work.token());
-        let patch = patch.header("Content-Type", "text/plain");
-        let patch = patch.header("Content-Range", format!("0-{}", trace.len() - 1));
-        let patched = patch.body(trace.clone()).send().await.unwrap();
+        let append = self.http.patch(self.api(&path));
+        let append = append.header("JOB-TOKEN", work.token());
+        let append = append.header("Content-Type", "text/plain");
+        let append = append.header("Content-Range", format!("0-{}", trace.len() - 1));
+        let patched = append.body(trace.clone()).send().await.unwrap();
         assert_eq!(patched.status(), StatusCode::ACCEPTED, "{patched:?}");
         let range = patched.headers()["Range"].to_str().unwrap().to_owned();
         assert_eq!(range, format!("0-{}", trace.len()));

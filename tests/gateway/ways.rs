@@ -199,10 +199,9 @@ async fn several_gateways_serve_several_gitlabs() {
     let runner = site.runner();
     let site = site.ready(&runner).await;
     let log = site.daemon.log();
-    let lines = log
-        .lines()
-        .filter(|line| line.contains("a gateway listens"));
-    let second = lines.last().unwrap().split("address=").nth(1).unwrap();
+    let mut lines = log.lines().rev();
+    let second = lines.find(|line| line.contains("a gateway listens"));
+    let second = second.unwrap().split("address=").nth(1).unwrap();
     let second = second.split_whitespace().next().unwrap();
     let other = Runner::at(&format!("http://{second}"));
     site.gitlab.job(7, payload(json!([]), json!({})));

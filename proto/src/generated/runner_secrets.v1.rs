@@ -155,10 +155,14 @@ pub mod secrets_provider_client {
     use tonic::codegen::http::Uri;
     /// Gives a CI job the secrets that its ID token entitles it to.
     ///
-    /// Every answer carries the header `runner-secrets-request-id`. Every error carries a
-    /// google.rpc.ErrorInfo (reason: a name of the reason table, domain: "runner-secrets", metadata
-    /// "request_id"); a google.rpc.RetryInfo where trying again makes sense; and a
-    /// google.rpc.BadRequest naming the fields where the input was wrong.
+    /// Every answer carries the headers `runner-secrets-request-id` and `runner-secrets-version`, the
+    /// daemon's. Every error's message is one sentence on what happened, and it carries a google.rpc.ErrorInfo (reason: a name of the reason
+    /// table, domain: "runner-secrets"). In the latter's metadata are "request_id"; "refused_by", who
+    /// refused or failed; "fix", a sentence on what to change; and, where there is one, "command", a
+    /// command for a POSIX shell that changes it, with everything in it quoted. A google.rpc.Help links
+    /// to the row of the documentation; a google.rpc.RetryInfo says where and when trying again makes
+    /// sense; a google.rpc.BadRequest names the fields where the input was wrong. None of it has a
+    /// line break.
     #[derive(Debug, Clone)]
     pub struct SecretsProviderClient<T> {
         inner: tonic::client::Grpc<T>,
@@ -336,10 +340,14 @@ pub mod secrets_provider_server {
     }
     /// Gives a CI job the secrets that its ID token entitles it to.
     ///
-    /// Every answer carries the header `runner-secrets-request-id`. Every error carries a
-    /// google.rpc.ErrorInfo (reason: a name of the reason table, domain: "runner-secrets", metadata
-    /// "request_id"); a google.rpc.RetryInfo where trying again makes sense; and a
-    /// google.rpc.BadRequest naming the fields where the input was wrong.
+    /// Every answer carries the headers `runner-secrets-request-id` and `runner-secrets-version`, the
+    /// daemon's. Every error's message is one sentence on what happened, and it carries a google.rpc.ErrorInfo (reason: a name of the reason
+    /// table, domain: "runner-secrets"). In the latter's metadata are "request_id"; "refused_by", who
+    /// refused or failed; "fix", a sentence on what to change; and, where there is one, "command", a
+    /// command for a POSIX shell that changes it, with everything in it quoted. A google.rpc.Help links
+    /// to the row of the documentation; a google.rpc.RetryInfo says where and when trying again makes
+    /// sense; a google.rpc.BadRequest names the fields where the input was wrong. None of it has a
+    /// line break.
     #[derive(Debug)]
     pub struct SecretsProviderServer<T> {
         inner: Arc<T>,

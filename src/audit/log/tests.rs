@@ -5,7 +5,7 @@ mod rotation;
 mod waiting;
 
 use std::{
-    fs,
+    fmt, fs,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     time::Duration,
@@ -131,7 +131,7 @@ fn ids(records: &[Value]) -> Vec<&str> {
         .collect()
 }
 
-fn intent(id: impl ToString) -> Event {
+fn intent(id: impl fmt::Display) -> Event {
     Event::Intent(Request {
         request_id: id.to_string(),
         ..Request::default()

@@ -5,7 +5,7 @@
 mod recovery;
 
 use std::{
-    sync::Arc,
+    sync::{Arc, mpsc},
     time::{Duration, Instant},
 };
 
@@ -87,7 +87,8 @@ impl Thread {
         Ok(thread)
     }
 
-    pub(super) fn run(mut self) {
+    /// Until it is closed. `ending` goes when the last record is where it counts.
+    pub(super) fn run(mut self, ending: mpsc::Sender<()>) {
         self.prune();
         loop {
             let until = self.retry.unwrap_or(self.checkpoint);
@@ -112,6 +113,8 @@ impl Thread {
             }
         }
         self.end();
+        drop(ending);
+        self.parts.followers.close(Instant::now() + LAST_WORDS);
     }
 
     fn record(&mut self, entries: Vec<Entry>) {
@@ -254,7 +257,6 @@ impl Thread {
             let lost = self.parts.shared.rest() + self.kept.len();
             tracing::error!(lost, "stopped while the audit trail could not be written");
         }
-        self.parts.followers.close(Instant::now() + LAST_WORDS);
     }
 
     /// Adds a record; gives the head that it makes. One that has no form is a defect; the others

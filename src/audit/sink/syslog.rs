@@ -8,8 +8,9 @@
 mod connection;
 
 use std::{
-    io::{self, Write as _},
-    time::{Duration, SystemTime},
+    collections::VecDeque,
+    io,
+    time::{Duration, Instant, SystemTime},
 };
 
 use self::connection::{Connection, Way};
@@ -25,12 +26,18 @@ const PRIORITY: u8 = 13 * 8 + 6;
 /// is reserved for those who have none, RFC 5612.
 const ELEMENT: &str = "runner-secrets@32473";
 
+/// Drafts that are sent again at most: more than are made within the timeout, except on a host that
+/// is so busy that each of them has many lines.
+const MOST_RECENT: usize = 1_000;
+
 /// A syslog server, connected to when there is something to send.
 #[derive(Debug)]
 pub(crate) struct Syslog {
     server: Server,
     way: Way,
     connection: Option<Connection>,
+    /// What was sent lately, and when.
+    recent: VecDeque<(Instant, Draft)>,
     /// What is the same in all messages, from the host's name on.
     sender: String,
 }
@@ -45,6 +52,7 @@ impl Syslog {
             server: settings.server.clone(),
             way: Way::new(settings, timeout)?,
             connection: None,
+            recent: VecDeque::new(),
             sender: format!("{} runner-secretsd {process} audit", host.unwrap_or("-")),
         })
     }
@@ -59,36 +67,50 @@ impl Syslog {
         let mut kept = self.connection.take();
         let mut connection = match kept.take_if(Connection::is_open) {
             Some(open) => open,
-            None => self.way.connect()?,
+            None => self.reconnect()?,
         };
-        match &mut connection {
-            Connection::Local(socket) => {
-                for message in self.messages(draft) {
-                    connection::send_datagram(socket, &message)?;
-                }
-            }
-            Connection::Stream(stream) => {
-                let mut bytes = Vec::with_capacity(draft.bytes.len() * 2);
-                for message in self.messages(draft) {
-                    write!(bytes, "{} ", message.len())?;
-                    bytes.extend_from_slice(&message);
-                }
-                stream.write_all(&bytes)?;
-                stream.flush()?;
-            }
-        }
+        connection.send(&self.messages(draft))?;
         if !connection.is_open() {
             return Err(io::Error::other("the server closed the connection"));
         }
         self.connection = Some(connection);
+        self.remember(draft);
         Ok(())
     }
 
-    fn messages<'a>(&'a self, draft: &'a Draft) -> impl Iterator<Item = Vec<u8>> + 'a {
-        draft
-            .lines
-            .iter()
+    /// A new connection, over which comes again what may not have arrived over the last one. A
+    /// record that came twice is still one record: both have its number and hash.
+    fn reconnect(&mut self) -> io::Result<Connection> {
+        let mut connection = self.way.connect()?;
+        self.forget();
+        for (_, draft) in &self.recent {
+            connection.send(&self.messages(draft))?;
+        }
+        Ok(connection)
+    }
+
+    fn remember(&mut self, draft: &Draft) {
+        if !matches!(self.server, Server::Local(_)) {
+            self.recent.push_back((Instant::now(), draft.clone()));
+            self.forget();
+        }
+    }
+
+    /// What the server's system does not acknowledge within the timeout breaks the connection, so
+    /// whatever was sent long before has reached that system.
+    fn forget(&mut self) {
+        let long = self.way.timeout() * 2;
+        let is_old = |(sent, _): &(Instant, Draft)| sent.elapsed() > long;
+        while self.recent.len() > MOST_RECENT || self.recent.front().is_some_and(is_old) {
+            self.recent.pop_front();
+        }
+    }
+
+    fn messages(&self, draft: &Draft) -> Vec<Vec<u8>> {
+        let lines = draft.lines.iter();
+        lines
             .filter_map(|line| Some(self.message(line.head, line.time, draft.text(line)?)))
+            .collect()
     }
 
     /// `<110>1 TIME HOST APP PROCID MSGID [ID seq="7" hash="…"] {…}`
@@ -106,3 +128,6 @@ impl Syslog {
 fn is_plain(name: &str) -> bool {
     (1..=255).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic())
 }
+
+#[cfg(test)]
+mod tests;

@@ -33,15 +33,22 @@ impl Node {
 #[derive(Debug)]
 pub(super) struct Problem {
     pub(super) place: String,
-    pub(super) problem: String,
+    pub(super) says: String,
+    /// How it is written, where that helps.
+    pub(super) lines: &'static str,
 }
+
+/// A secret as `secrets:` has it.
+pub(super) const ENTRY: &str =
+    "DB_PASSWORD:\n  token: $AZURE_JWT\n  azure_key_vault:\n    name: db-password\n";
 
 /// The tree of a text, or `None` when there is nothing in it.
 pub(super) fn parse(text: &str) -> Result<Option<Rc<Node>>, Problem> {
     if text.len() > LARGEST {
         return Err(Problem {
             place: String::new(),
-            problem: format!("is larger than {} MiB", LARGEST / 1024 / 1024),
+            says: format!("is larger than {} MiB", LARGEST / 1024 / 1024),
+            lines: "",
         });
     }
     let mut builder = Builder::default();
@@ -58,7 +65,8 @@ pub(super) fn parse(text: &str) -> Result<Option<Rc<Node>>, Problem> {
 fn at_line(line: usize, problem: &str) -> Problem {
     Problem {
         place: format!("line {line}"),
-        problem: problem.to_owned(),
+        says: problem.to_owned(),
+        lines: ENTRY,
     }
 }
 
@@ -184,7 +192,8 @@ fn key(
         let dot = if path.is_empty() { "" } else { "." };
         return Err(Problem {
             place: format!("{path}{dot}{text}"),
-            problem: "is there twice".to_owned(),
+            says: "is there twice".to_owned(),
+            lines: "",
         });
     }
     Ok(text.clone())

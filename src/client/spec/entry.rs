@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, rc::Rc};
 
-use super::document::{self, Node, Problem};
+use super::document::{self, ENTRY, Node, Problem};
 use crate::name::VariableName;
 
 /// What was written for one variable. Empty: not written.
@@ -30,6 +30,9 @@ const ELSEWHERE: [&str; 5] = [
     "vault",
 ];
 
+/// Where their secrets stay.
+const SECRETS: &str = "secrets:\n  DB_PASSWORD:\n    vault: shop/db/password@ops\n";
+
 type Entries = Vec<(String, Rc<Node>)>;
 
 /// Reads the text of one spec.
@@ -38,7 +41,13 @@ pub(super) fn read(text: &str) -> Result<BTreeMap<VariableName, Entry>, Problem>
     let root = root.ok_or_else(|| problem("", "is empty: name secrets in it, or do not set it"))?;
     let mut secrets = BTreeMap::new();
     for (key, node) in block(&root)? {
-        let variable = VariableName::parse(key).map_err(|error| problem(key, error.to_string()))?;
+        let variable = VariableName::parse(key).map_err(|error| {
+            let lines = "";
+            Problem {
+                lines,
+                ..problem(key, error.to_string())
+            }
+        })?;
         secrets.insert(variable, entry(key, node)?);
     }
     if secrets.is_empty() {
@@ -95,10 +104,7 @@ fn entry(path: &str, node: &Node) -> Result<Entry, Problem> {
             "file" => entry.file = boolean(&path, node)?,
             "server" => server = Some((path, node)),
             "token" => entry.token = Some(text(&path, node)?),
-            other if ELSEWHERE.contains(&other) => {
-                let advice = "is not served here: leave this secret in `secrets:` of the job";
-                return Err(problem(&path, advice));
-            }
+            other if ELSEWHERE.contains(&other) => return Err(elsewhere(&path)),
             _ => return Err(unknown(&path, "azure_key_vault, file, server and token")),
         }
     }
@@ -192,9 +198,18 @@ fn unknown(path: &str, known: &str) -> Problem {
     problem(path, format!("is no field here; there are {known}"))
 }
 
+fn elsewhere(path: &str) -> Problem {
+    let advice = "is not served here: leave this secret in `secrets:` of the job";
+    Problem {
+        lines: SECRETS,
+        ..problem(path, advice)
+    }
+}
+
 fn problem(path: &str, problem: impl Into<String>) -> Problem {
     Problem {
         place: path.to_owned(),
-        problem: problem.into(),
+        says: problem.into(),
+        lines: ENTRY,
     }
 }

@@ -42,27 +42,42 @@ fn a_job_id_may_be_a_number_and_one_token_may_have_two_names() {
 fn no_token_and_several_tokens_show_the_lines_to_add() {
     let one = jwt(r#"{"job_id":"812","aud":"a"}"#);
     let two = jwt(r#"{"job_id":"812","aud":"b"}"#);
-    for (pairs, expected) in [
+    for (pairs, problem, last) in [
         (
             vec![("CI_JOB_ID", "812")],
-            "runner-secrets: DB.token: no variable holds an ID token of job 812; the job needs \
-             these lines in .gitlab-ci.yml: (REQUEST_INVALID)\n  id_tokens:\n    AZURE_JWT:\n      \
-             aud: api://AzureADTokenExchange\n",
+            "DB.token: no variable holds an ID token of job 812",
+            "id_tokens:\n  AZURE_JWT:\n    aud: api://AzureADTokenExchange\n",
         ),
         (
             vec![("CI_JOB_ID", "812"), ("Z_JWT", &one), ("B_JWT", &two)],
-            "runner-secrets: DB.token: there are 2 ID tokens of job 812 (B_JWT, Z_JWT); say which \
-             one to use: (REQUEST_INVALID)\n  DB:\n    token: $B_JWT\n",
+            "DB.token: there are 2 ID tokens of job 812 (B_JWT, Z_JWT)",
+            "DB:\n  token: $B_JWT\n",
         ),
         (
             vec![("Z_JWT", &one)],
-            "runner-secrets: DB.token: CI_JOB_ID is not set, so the job's ID token cannot be \
-             told; name it: (REQUEST_INVALID)\n  DB:\n    token: $AZURE_JWT\n",
+            "DB.token: CI_JOB_ID is not set, so the job's ID token cannot be told",
+            "DB:\n  token: $AZURE_JWT\n",
         ),
     ] {
         let error = of_this_job("DB.token", "DB", &environment(&pairs)).unwrap_err();
-        assert_eq!(error.report(), expected);
+        assert_eq!(error.to_string(), problem);
+        assert!(matches!(&error, Error::Token { lines, .. } if lines == last));
         assert_eq!(error.exit(), 64);
+    }
+}
+
+#[test]
+fn a_token_of_another_job_came_by_inheritance() {
+    let parents = jwt(r#"{"job_id":"811"}"#);
+    let environment = environment(&[("CI_JOB_ID", "812"), ("T", &parents)]);
+    for (written, what) in [("$T", "$T"), (parents.as_str(), "it")] {
+        let error = named("A.token", written, &environment).unwrap_err();
+        let expected = format!(
+            "A.token: {what} is the ID token of job 811, and this is job 812: child pipelines \
+             inherit variables, but no ID tokens"
+        );
+        assert_eq!(error.to_string(), expected);
+        assert_eq!(error.exit(), 65);
     }
 }
 

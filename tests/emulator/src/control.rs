@@ -86,7 +86,6 @@ fn answer(
     segments: &[&str],
     body: &[u8],
 ) -> Result<Option<Value>, Error> {
-    let done = json!({});
     Ok(Some(match (method, segments) {
         ("POST", ["id-tokens"]) => {
             let wanted = optional(body)?;
@@ -97,49 +96,44 @@ fn answer(
             let stored = world.vaults.put(vault, name, required(body)?, now);
             json!({"id": stored.id, "version": stored.version})
         }
-        ("DELETE", ["secrets", vault, name]) => {
-            world.vaults.delete(vault, name, world.clock.unix())?;
-            done
-        }
-        ("PUT", ["federated-credentials"]) => {
-            world.directory.set_federated_credentials(required(body)?);
-            done
-        }
-        ("PUT", ["permissions"]) => {
-            world.directory.set_permissions(required(body)?);
-            done
-        }
-        ("POST", ["faults"]) => {
-            world.faults.add(&required(body)?)?;
-            done
-        }
-        ("DELETE", ["faults"]) => {
-            world.faults.clear();
-            done
-        }
         ("GET", ["faults", "kinds"]) => faults::kinds(),
         ("POST", ["keys", "rotate"]) => {
             let Rotation { keep } = optional(body)?;
             json!({"kid": world.issuer.rotate(keep)?})
         }
+        ("GET", ["requests"]) => json!(world.requests.all()),
+        ("GET", ["requests", "active"]) => json!(world.requests.active()),
+        ("GET", ["connections"]) => json!(world.requests.connections()),
+        _ => return Ok(change(world, method, segments, body)?.map(|()| json!({}))),
+    }))
+}
+
+/// The calls that have nothing to say.
+fn change(
+    world: &World,
+    method: &str,
+    segments: &[&str],
+    body: &[u8],
+) -> Result<Option<()>, Error> {
+    match (method, segments) {
+        ("DELETE", ["secrets", vault, name]) => {
+            world.vaults.delete(vault, name, world.clock.unix())?;
+        }
+        ("PUT", ["federated-credentials"]) => {
+            world.directory.set_federated_credentials(required(body)?);
+        }
+        ("PUT", ["permissions"]) => world.directory.set_permissions(required(body)?),
+        ("POST", ["faults"]) => world.faults.add(&required(body)?)?,
+        ("DELETE", ["faults"]) => world.faults.clear(),
         ("PUT", ["clock"]) => {
             let Shift { offset_seconds } = required(body)?;
             world.clock.shift(offset_seconds);
-            done
         }
-        ("DELETE", ["requests"]) => {
-            world.requests.clear();
-            done
-        }
-        ("GET", ["requests"]) => json!(world.requests.all()),
-        ("GET", ["requests", "active"]) => json!(world.requests.active()),
-        ("DELETE", ["connections"]) => {
-            world.requests.close_connections();
-            done
-        }
-        ("GET", ["connections"]) => json!(world.requests.connections()),
+        ("DELETE", ["requests"]) => world.requests.clear(),
+        ("DELETE", ["connections"]) => world.requests.close_connections(),
         _ => return Ok(None),
-    }))
+    }
+    Ok(Some(()))
 }
 
 /// `POST /keys/rotate`.

@@ -13,6 +13,9 @@ use serde_json::Value;
 
 use super::{PATIENCE, Place, events, ids, intent, works};
 
+type Content<'a> = &'a dyn Fn(&Place) -> Vec<u8>;
+type Make<'a> = &'a dyn Fn(&Path);
+
 fn put(path: &Path, bytes: &[u8]) {
     let mut file = File::create_new(path).unwrap();
     file.set_permissions(fs::Permissions::from_mode(0o640))
@@ -127,7 +130,7 @@ async fn what_does_not_end_where_the_chain_is_has_to_be_moved_away() {
     };
     let foreign = |_: &Place| b"Nov 21 09:00:00 host sshd: hello\n".to_vec();
     let begin = |place: &Place| fs::read(place.current()).unwrap()[..100].to_vec();
-    let cases: [(&dyn Fn(&Place) -> Vec<u8>, &str); 3] = [
+    let cases: [(Content<'_>, &str); 3] = [
         (
             &older,
             "is another file, or something was cut off; move it away",
@@ -196,7 +199,7 @@ async fn a_file_that_was_cut_or_added_to_is_noticed() {
             .open(place.current())
             .unwrap()
             .set_len(0)
-            .unwrap()
+            .unwrap();
     };
     let (cause, place) = after(cut, |_| {}).await;
     assert!(
@@ -240,7 +243,7 @@ async fn nothing_but_a_plain_file_is_written_to() {
     let fifo = |path: &Path| {
         rustix::fs::mknodat(CWD, path, FileType::Fifo, Mode::from_raw_mode(0o640), 0).unwrap();
     };
-    let cases: [(&dyn Fn(&Path), &str); 4] = [
+    let cases: [(Make<'_>, &str); 4] = [
         (&fifo, "is no regular file; move it away"),
         (
             &|path| fs::create_dir(path).unwrap(),

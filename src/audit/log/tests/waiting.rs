@@ -115,7 +115,37 @@ async fn a_sink_that_blocks_refuses_at_once_and_holds_nobody_up() {
         "{cause}"
     );
     let since = Instant::now();
-    drop(writer.close(Duration::from_millis(500)));
+    let closed = writer.close(Duration::from_millis(500));
+    assert!(since.elapsed() < PATIENCE / 4, "closing waits for the sink");
+    drop((peer, closed));
+}
+
+#[tokio::test]
+async fn a_sink_that_does_not_count_lags_up_to_a_bound_and_what_it_misses_is_counted() {
+    let peer = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = peer.local_addr().unwrap().port();
+    let place = Place::with(|settings| {
+        settings.syslog = Some(Syslog {
+            server: Server::Tcp(Authority {
+                host: "127.0.0.1".to_owned(),
+                port,
+            }),
+            ca: None,
+        });
+    });
+    let (log, writer) = place.open();
+    let fill = async {
+        while log.watch().borrow().missed == 0 {
+            for _ in 0..1_000 {
+                log.write(intent("x".repeat(1_000)));
+            }
+            log.commit(intent("in between")).await.unwrap();
+        }
+    };
+    tokio::time::timeout(PATIENCE, fill).await.unwrap();
+    assert!(log.failing().is_none());
+    let since = Instant::now();
+    writer.close(PATIENCE).unwrap();
     assert!(since.elapsed() < PATIENCE / 4, "closing waits for the sink");
     drop(peer);
 }

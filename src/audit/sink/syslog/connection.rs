@@ -61,6 +61,11 @@ impl Way {
         Ok(Self { to, timeout })
     }
 
+    /// The longest that one wait takes.
+    pub(super) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
     pub(super) fn connect(&self) -> io::Result<Connection> {
         Ok(match &self.to {
             To::Local(path) => {
@@ -103,6 +108,23 @@ impl Way {
 }
 
 impl Connection {
+    pub(super) fn send(&mut self, messages: &[Vec<u8>]) -> io::Result<()> {
+        match self {
+            Self::Local(socket) => messages
+                .iter()
+                .try_for_each(|message| send_datagram(socket, message)),
+            Self::Stream(stream) => {
+                let mut bytes = Vec::new();
+                for message in messages {
+                    write!(bytes, "{} ", message.len())?;
+                    bytes.extend_from_slice(message);
+                }
+                stream.write_all(&bytes)?;
+                stream.flush()
+            }
+        }
+    }
+
     /// Whether the server has not closed it.
     pub(super) fn is_open(&mut self) -> bool {
         match self {
@@ -114,7 +136,7 @@ impl Connection {
 
 /// Sends one record. One that is too long for the system is left out: no other would ever be sent
 /// after it.
-pub(super) fn send_datagram(socket: &UnixDatagram, message: &[u8]) -> io::Result<()> {
+fn send_datagram(socket: &UnixDatagram, message: &[u8]) -> io::Result<()> {
     match socket.send(message) {
         Err(error) if Errno::from_io_error(&error) == Some(Errno::MSGSIZE) => {
             let bytes = message.len();
