@@ -4,7 +4,7 @@
 //! runner masks and writes to files as it does with those that it resolves itself. Where a secret
 //! cannot be had, the job fails; it never falls back to the runner's own resolver.
 //!
-//! [`payload`] is the job as bytes, `ask` what it wants, `poll` the one request that matters,
+//! `payload` is the job as bytes, `ask` what it wants, `poll` the one request that matters,
 //! `report` and `trace` what GitLab and the job's author are told, `forward` everything else.
 
 mod ask;
