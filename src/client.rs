@@ -23,6 +23,8 @@ mod spec;
 mod token;
 mod verdict;
 
+#[cfg(feature = "daemon")]
+pub(crate) use self::expand::expand;
 pub use self::{
     answer::{Answer, Content},
     command::{Output, run},

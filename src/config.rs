@@ -4,6 +4,7 @@
 pub mod audit;
 mod check;
 mod effective;
+pub mod gateway;
 pub mod issuer;
 pub(crate) mod raw;
 pub mod rule;
@@ -40,6 +41,8 @@ pub struct Config {
     pub audit: Audit,
     /// `[admin] listen`: where `/metrics`, `/livez` and `/readyz` are
     pub admin: Option<SocketAddr>,
+    /// `[[gateway]]`
+    pub gateways: Vec<gateway::Gateway>,
     /// `[limits]`
     pub limits: Limits,
     /// `[log]`

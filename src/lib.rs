@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! socket -> service::decode -> token -> policy -> vault (azure) -> files -> service::encode
-//!                              '------------- provide -------------'
+//! runner -> gateway            '------------- provide -------------'    -> the job's payload
 //! ```
 //!
 //! [`provide`] is the one straight line that every request takes, and every front shares. Types
@@ -23,10 +23,10 @@
 //!
 //! # Who may know what
 //!
-//! Dependencies point to the right and never back: [`command`], [`run`], `service`, [`provide`],
-//! [`token`] and [`policy`], [`azure`] behind the port [`vault`], [`files`], [`error`], [`secret`]
-//! and [`name`]. `service` alone knows gRPC statuses, [`azure`] alone knows Azure's errors,
-//! [`config`] alone knows TOML. The client ([`client`]) shares [`checkup`], [`files`],
+//! Dependencies point to the right and never back: [`command`], [`run`], [`gateway`], `service`,
+//! [`provide`], [`token`] and [`policy`], [`azure`] behind the port [`vault`], [`files`], [`error`], [`secret`]
+//! and [`name`]. `service` alone knows gRPC statuses, [`gateway`] alone GitLab's API, [`azure`]
+//! alone Azure's errors, [`config`] alone TOML. The client ([`client`]) shares [`checkup`], [`files`],
 //! [`name`], [`posix`], [`screen`] and [`secret`] with the daemon, and the daemon's commands read its
 //! specs; without the feature `daemon` there is no TLS and no Azure code in the build.
 
@@ -56,6 +56,8 @@ pub mod dump;
 #[cfg(feature = "daemon")]
 pub mod error;
 pub mod files;
+#[cfg(feature = "daemon")]
+pub mod gateway;
 #[cfg(feature = "daemon")]
 mod limits;
 #[cfg(feature = "daemon")]

@@ -10,12 +10,16 @@ use prometheus::{
 };
 use runner_secrets_proto::reason::TABLE;
 
-use crate::audit::{chain::Head, log::State};
+use crate::{
+    audit::{chain::Head, log::State},
+    gateway::metrics::Jobs,
+};
 
 /// The numbers of a daemon.
 #[derive(Clone, Debug)]
 pub struct Metrics {
     registry: Registry,
+    gateway: Jobs,
     requests: IntCounterVec,
     durations: HistogramVec,
     in_flight: IntGauge,
@@ -60,6 +64,7 @@ impl Metrics {
                 "The number of the last record of the audit trail.",
             )?,
             audit_checkpoint: checkpoint(&made)?,
+            gateway: Jobs::new(&made)?,
             registry: made,
         };
         metrics.describe_itself()?;
@@ -84,6 +89,11 @@ impl Metrics {
     /// A secret was read that has expired, or will within 30 days.
     pub fn expires_soon(&self) {
         self.expiring.inc();
+    }
+
+    /// What gateways count.
+    pub(crate) fn gateway(&self) -> Jobs {
+        self.gateway.clone()
     }
 
     /// How many leases there are.

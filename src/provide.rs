@@ -99,7 +99,9 @@ impl<V: Vault> Provider<V> {
         record: &Record,
     ) -> Result<(), Error> {
         let field = || "id_token".to_owned();
-        let claims = self.verify(token, uid, deadline, field, record).await?;
+        let claims = self
+            .verify(token, Some(uid), deadline, field, record)
+            .await?;
         let ended = self.leases.release(lease, &holder(&claims, uid))?;
         if ended {
             // Otherwise it is only what the job says.
@@ -142,6 +144,16 @@ impl<V: Vault> Provider<V> {
             let claims = self
                 .verify(&wanted.token, call.uid, call.deadline, field, record)
                 .await?;
+            if call
+                .job_id
+                .as_ref()
+                .is_some_and(|job| *job != claims.job_id)
+            {
+                return Err(Error::TokenInvalid {
+                    field: field(),
+                    problem: "is of another job than the one that GitLab handed out".to_owned(),
+                });
+            }
             if jobs
                 .first()
                 .is_some_and(|first| !first.claims.same_job(&claims))
@@ -165,7 +177,7 @@ impl<V: Vault> Provider<V> {
     async fn verify(
         &self,
         token: &IdToken,
-        uid: u32,
+        uid: Option<u32>,
         deadline: Instant,
         field: impl Fn() -> String,
         record: &Record,
@@ -261,6 +273,8 @@ impl<V: Vault> Provider<V> {
         }
         let what = "files are to be delivered and there is no place for them";
         let place = self.files.as_ref().ok_or(Error::Bug { what })?;
+        let what = "files are to be delivered to nobody";
+        let uid = call.uid.ok_or(Error::Bug { what })?;
         let soonest = jobs.iter().min_by_key(|job| job.claims.expires_at);
         let claims = &soonest
             .ok_or(Error::Bug {
@@ -271,9 +285,9 @@ impl<V: Vault> Provider<V> {
         let left = token_left.unwrap_or_default().min(place.max_ttl);
         let terms = Terms {
             request_id: call.request_id.clone(),
-            holder: holder(claims, call.uid),
+            holder: holder(claims, uid),
             until: Moment::in_future(left),
-            owner: place.owner(call)?,
+            owner: place.owner(call, uid)?,
         };
         Ok(Some((place, terms)))
     }

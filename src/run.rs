@@ -1,6 +1,7 @@
 //! Wires everything together, serves, and drains. Takes its configuration and a stop signal; what
 //! can fail fails in [`Daemon::bind`], before anything is accepted.
 
+mod gateways;
 mod health;
 pub(crate) mod keys;
 mod place;
@@ -82,6 +83,9 @@ pub enum Error {
     /// Leases would not end in time.
     #[error("cannot set an alarm: {0}")]
     Alarm(std::io::Error),
+    /// A gateway cannot be set up.
+    #[error(transparent)]
+    Gateway(#[from] gateways::Error),
     /// There is no way to an issuer's keys.
     #[error(transparent)]
     Keys(#[from] keys::Error),
@@ -125,6 +129,7 @@ pub struct Daemon {
     audit: Audit,
     writer: Writer,
     admin: Option<(Bound, Admin)>,
+    gateways: Vec<gateways::Open>,
 }
 
 impl Daemon {
@@ -151,6 +156,7 @@ impl Daemon {
         let ends = audit.clone();
         let leases = Leases::new(notes, move |ended| trail::lease_ended(&ends, ended));
         let leases = Arc::new(leases);
+        let jobs = metrics.gateway();
         let admin = Admin {
             metrics,
             audit: audit.clone(),
@@ -166,6 +172,8 @@ impl Daemon {
             leases,
             user,
         };
+        let provider = Arc::new(provider);
+        let gateways = gateways::open(&config, &provider, &audit, &jobs)?;
         // Last, when nothing can keep the daemon from serving what it takes over.
         if let Some(place) = &provider.files {
             let taken = provider.leases.take_over(&place.base);
@@ -173,7 +181,8 @@ impl Daemon {
         }
         Ok(Self {
             sockets,
-            provider: Arc::new(provider),
+            gateways,
+            provider,
             audit,
             writer,
             admin: monitoring(&config, admin)?,
@@ -197,11 +206,11 @@ impl Daemon {
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> Result<(), Error> {
         let on_stop = self.config.files.on_stop;
-        let stop = closing(stop, on_stop, self.provider.leases.clone());
-        let stop = stop.boxed().shared();
+        let leases = self.provider.leases.clone();
+        let stop = closing(stop, on_stop, leases).boxed().shared();
         let (reporter, health) = tonic_health::server::health_reporter();
-        let leaving = health::report(reporter, self.audit.watch(), stop.clone()).await;
-        let leaving = leaving.boxed().shared();
+        let leaving = health::report(reporter, self.audit.watch(), stop.clone());
+        let leaving = leaving.await.boxed().shared();
         let tasks = self.tasks()?;
         let (connections, admission) = self.bounds();
         let mut servers = JoinSet::new();
@@ -221,8 +230,10 @@ impl Daemon {
                 connections::serve(listener, routes.prepare(), connections, leaving).await;
             });
             held.push(socket.held);
-            let (socket, delivery) = (socket.path.display(), listen.delivery);
-            tracing::info!(%socket, %delivery, "listening");
+            tracing::info!(socket = %socket.path.display(), delivery = %listen.delivery, "listening");
+        }
+        for gateway in mem::take(&mut self.gateways) {
+            servers.spawn(gateway.serve(stop.clone()));
         }
         let served = drained(servers, stop, self.config.limits.stop_timeout).await;
         drop(tasks);

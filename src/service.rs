@@ -16,13 +16,16 @@ use runner_secrets_proto::v1::{
 use tonic::{Request, Response, Status};
 use tracing::Instrument as _;
 
-use self::arrival::Arrival;
-pub(crate) use self::{arrival::Door, decode::asked, entrance::Entrance};
+pub(crate) use self::{
+    arrival::{Arrival, Door},
+    decode::asked,
+    entrance::Entrance,
+};
 use crate::{
     audit::{Audit, Record},
     config::{Delivery, Limits},
     error::Error,
-    provide::Provider,
+    provide::{Call, Provided, Provider},
     secret::IdToken,
     vault::Vault,
 };
@@ -61,7 +64,9 @@ impl<V: Vault> SecretsProvider for Front<V> {
     ) -> Result<Response<ReleaseResponse>, Status> {
         self.answered("release", request, async |arrival, request, record| {
             let ReleaseRequest { lease_id, id_token } = request;
-            let (token, uid) = (IdToken::new(id_token), arrival.caller.uid);
+            let what = "a release by nobody";
+            let uid = arrival.caller.uid().ok_or(Error::Bug { what })?;
+            let token = IdToken::new(id_token);
             let releasing = self
                 .provider
                 .release(&lease_id, uid, &token, arrival.deadline, record);
@@ -92,13 +97,45 @@ impl<V> Front<V> {
         work: impl AsyncFnOnce(&Arrival, Asked, &mut Record) -> Result<Told, Error>,
     ) -> Result<Response<Told>, Status> {
         let arrival = Arrival::of(&request)?;
-        let span = arrival.span(call);
+        let work = async |record: &mut Record| work(&arrival, request.into_inner(), record).await;
+        let outcome = self.recorded(call, &arrival, work).await;
+        encode::answer(&arrival.request_id, outcome)
+    }
+
+    /// The same for whoever answers in other words than gRPC's.
+    async fn recorded<Told>(
+        &self,
+        call: &'static str,
+        arrival: &Arrival,
+        work: impl AsyncFnOnce(&mut Record) -> Result<Told, Error>,
+    ) -> Result<Told, Error> {
         let outcome = async {
             let mut record = self.audit.record(call, &arrival.request_id, arrival.caller);
-            let outcome = work(&arrival, request.into_inner(), &mut record).await;
+            let outcome = work(&mut record).await;
             record.close(outcome.as_ref().map(|_| ()));
             outcome
         };
-        encode::answer(&arrival.request_id, outcome.instrument(span).await)
+        outcome.instrument(arrival.span(call)).await
+    }
+}
+
+impl<V: Vault> Front<V> {
+    /// A `Resolve` of the job `job_id` that came another way; `asked` makes the request, and its
+    /// mistakes are on record like any other refusal.
+    pub(crate) async fn resolve_job(
+        &self,
+        arrival: &Arrival,
+        job_id: String,
+        asked: impl FnOnce() -> Result<ResolveRequest, Error>,
+    ) -> Result<Provided, Error> {
+        let work = async |record: &mut Record| {
+            record.must_last()?;
+            let call = Call {
+                job_id: Some(job_id),
+                ..decode::call(self, arrival, asked()?)?
+            };
+            self.provider.provide(&call, record).await
+        };
+        self.recorded("resolve", arrival, work).await
     }
 }

@@ -1,14 +1,17 @@
 //! Holds docs/audit.md to the records: every field of every event is in its table, and nothing else
 //! is.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use serde_json::{Value, json};
 
 use super::{
     chain::{Digest, Head, Stamp},
     event::{
-        Asked, Caller, Checkpoint, Clock, Event, Header, Job, LeaseEnd, Policy, Predecessor,
+        Asked, Caller, Checkpoint, Clock, Event, Header, Job, LeaseEnd, Local, Policy, Predecessor,
         Pruned, Recovered, Refused, RefusedBy, Request, Secret, Start, Torn,
     },
 };
@@ -82,6 +85,8 @@ fn of_requests() -> Vec<Event> {
         }),
         Event::Intent(request()),
         Event::Outcome(request()),
+        Event::Intent(from_a_runner()),
+        Event::Outcome(from_a_runner()),
         Event::Lease(LeaseEnd {
             lease_id: text(),
             request_id: text(),
@@ -93,7 +98,7 @@ fn of_requests() -> Vec<Event> {
             since: text(),
             count: 1,
             by: vec![RefusedBy {
-                uid: 1,
+                uid: Some(1),
                 reason: text(),
                 count: 1,
             }],
@@ -112,6 +117,14 @@ fn clock() -> Clock {
     }
 }
 
+fn from_a_runner() -> Request {
+    let address = IpAddr::from([127, 0, 0, 1]);
+    Request {
+        caller: Caller::Remote { address },
+        ..request()
+    }
+}
+
 fn request() -> Request {
     Request {
         request_id: text(),
@@ -119,11 +132,11 @@ fn request() -> Request {
         reason: Some(text()),
         message: Some(text()),
         duration_ms: 1,
-        caller: Caller {
+        caller: Caller::Local(Local {
             uid: 1,
             gid: 1,
             pid: Some(1),
-        },
+        }),
         job: Some(job()),
         unverified: Some(BTreeMap::new()),
         token_uses: Some(1),

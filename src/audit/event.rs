@@ -2,7 +2,7 @@
 //! `docs/audit.md` has the table, and a test holds the two together. There is no field for a token
 //! or a value, nor for a hash of a value.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use serde::{Deserialize, Serialize};
 
@@ -121,7 +121,7 @@ pub struct Request {
     pub message: Option<String>,
     /// Since the request came.
     pub duration_ms: u64,
-    /// Who called, as the kernel says.
+    /// Who called: a process, as the kernel says, or a host.
     pub caller: Caller,
     /// What the verified token says of the job; absent where no token was verified.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -147,9 +147,48 @@ pub struct Request {
     pub secrets: Vec<Secret>,
 }
 
+/// Who called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Caller {
+    /// A process of this host, over a socket.
+    Local(Local),
+    /// A runner, over the network.
+    Remote {
+        /// Where it called from, as far as TCP tells.
+        address: IpAddr,
+    },
+}
+
+impl Default for Caller {
+    fn default() -> Self {
+        Self::Local(Local::default())
+    }
+}
+
+impl Caller {
+    /// Its user, where it is a process of this host.
+    #[must_use]
+    pub fn uid(&self) -> Option<u32> {
+        match self {
+            Self::Local(process) => Some(process.uid),
+            Self::Remote { .. } => None,
+        }
+    }
+
+    /// Its number, where it is a process of this host and the kernel tells it.
+    #[must_use]
+    pub fn pid(&self) -> Option<i32> {
+        match self {
+            Self::Local(process) => process.pid,
+            Self::Remote { .. } => None,
+        }
+    }
+}
+
 /// The calling process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Caller {
+pub struct Local {
     /// Its user.
     pub uid: u32,
     /// Its group.
@@ -268,8 +307,9 @@ pub struct Refused {
 /// Refusals of one user for one reason.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RefusedBy {
-    /// The user.
-    pub uid: u32,
+    /// The user; absent for what came over the network.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uid: Option<u32>,
     /// The reason.
     pub reason: String,
     /// How many.

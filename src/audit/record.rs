@@ -169,7 +169,7 @@ impl Record {
         self.count(reason);
         let (identified, uid) = {
             let request = held(&self.request);
-            (request.job.is_some(), request.caller.uid)
+            (request.job.is_some(), request.caller.uid())
         };
         if !identified && reason == Reason::AuditFailed.name() {
             self.audit.turned_away();

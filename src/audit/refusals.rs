@@ -18,7 +18,7 @@ pub(super) struct Refusals {
     wall: SystemTime,
     recorded: u32,
     count: u64,
-    by: BTreeMap<(u32, String), u64>,
+    by: BTreeMap<(Option<u32>, String), u64>,
 }
 
 /// How long refusals are counted before they are summed up.
@@ -44,7 +44,7 @@ impl Default for Refusals {
 
 impl Refusals {
     /// Whether this refusal gets a record of its own; otherwise it is counted.
-    pub(super) fn admit(&mut self, uid: u32, reason: &str, now: Instant) -> bool {
+    pub(super) fn admit(&mut self, uid: Option<u32>, reason: &str, now: Instant) -> bool {
         // What was counted is waiting for its summary, and the new minute with it.
         if self.count == 0 && now.saturating_duration_since(self.since) >= MINUTE {
             *self = Self::since(now);
@@ -101,15 +101,15 @@ mod tests {
     fn a_few_are_recorded_and_a_flood_is_counted() {
         let start = Instant::now();
         let mut refusals = Refusals::default();
-        let admitted = (0..1000).filter(|_| refusals.admit(7, "TOKEN_INVALID", start));
+        let admitted = (0..1000).filter(|_| refusals.admit(Some(7), "TOKEN_INVALID", start));
         assert_eq!(admitted.count(), RECORDED as usize);
-        assert!(!refusals.admit(8, "CALLER_DENIED", start));
+        assert!(!refusals.admit(Some(8), "CALLER_DENIED", start));
         let summary = refusals.sum_up(start + MINUTE).unwrap();
         assert_eq!(summary.count, 1001 - u64::from(RECORDED));
         let by: Vec<(u32, &str, u64)> = summary
             .by
             .iter()
-            .map(|by| (by.uid, by.reason.as_str(), by.count))
+            .map(|by| (by.uid.unwrap_or_default(), by.reason.as_str(), by.count))
             .collect();
         assert_eq!(by, [(7, "TOKEN_INVALID", 900), (8, "CALLER_DENIED", 1)]);
         assert!(refusals.sum_up(start + MINUTE).is_none());
@@ -122,7 +122,7 @@ mod tests {
         for minute in 0..3 {
             let now = start + MINUTE * minute + Duration::from_secs(1);
             for _ in 0..RECORDED {
-                assert!(refusals.admit(7, "TOKEN_INVALID", now));
+                assert!(refusals.admit(Some(7), "TOKEN_INVALID", now));
             }
             assert!(refusals.by.is_empty());
         }
@@ -133,7 +133,7 @@ mod tests {
         let start = Instant::now();
         let mut refusals = Refusals::default();
         for uid in 0..5000 {
-            refusals.admit(uid, "CALLER_DENIED", start);
+            refusals.admit(Some(uid), "CALLER_DENIED", start);
         }
         assert!(refusals.by.len() <= APART);
         let summary = refusals.sum_up(start + MINUTE).unwrap();

@@ -6,7 +6,7 @@ use super::environment::Environment;
 
 /// Replaces every reference in `text`.
 #[must_use]
-pub(super) fn expand(text: &str, environment: &Environment) -> String {
+pub(crate) fn expand(text: &str, environment: &Environment) -> String {
     let mut expanded = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(dollar) = rest.find('$') {

@@ -174,7 +174,8 @@ fn syslog(table: &mut Table<'_>) -> Option<Syslog> {
     })
 }
 
-fn certificates(path: &Path) -> Result<Vec<u8>, String> {
+/// The PEM certificates of a file, at least one.
+pub(super) fn certificates(path: &Path) -> Result<Vec<u8>, String> {
     let path_is = path.display();
     match fs::read(path) {
         Ok(pem) if azure::certificates(&pem).is_empty() => {

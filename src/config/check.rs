@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{
-    Config, Delivery, Files, Limits, Listen, Log, LogFormat, OnStop, audit, issuer,
+    Config, Delivery, Files, Limits, Listen, Log, LogFormat, OnStop, audit, gateway, issuer,
     raw::Table,
     rule::{self, Rules},
     value::{Count, DeliveryChoice, Host, HttpUrl, HttpsUrl, Octal},
@@ -27,6 +27,7 @@ pub(super) fn config(mut root: Table<'_>) -> Option<Config> {
     let rules = rule::read(&mut root, &issuers);
     let audit = audit::read(root.table("audit"));
     let admin = root.table("admin").optional("listen");
+    let gateways = gateway::read(&mut root);
     let limits = limits(root.table("limits"));
     let log = log(root.table("log"));
     let (azure, defaults) = azure?;
@@ -40,6 +41,7 @@ pub(super) fn config(mut root: Table<'_>) -> Option<Config> {
         rules,
         audit: audit?,
         admin,
+        gateways,
         limits,
         log,
     })
@@ -58,7 +60,7 @@ fn vaults_of_the_cloud(root: &Table<'_>, rules: &Rules, cloud: &Cloud) {
 
 fn listeners(root: &mut Table<'_>) -> Vec<Listen> {
     let tables = root.tables("listen");
-    if tables.is_empty() {
+    if tables.is_empty() && !root.has("gateway") {
         let example = "is missing; at least one socket is needed: [[listen]] with socket = \"/run/runner-secrets/api/api.sock\"";
         root.problem("listen", example.to_owned());
     }

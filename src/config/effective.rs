@@ -6,7 +6,10 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use url::Url;
 
-use super::{Config, Delivery, Files, Limits, Listen, audit::Audit, issuer, issuer::KeySource};
+use super::{
+    Config, Delivery, Files, Limits, Listen, audit::Audit, gateway::Gateway, issuer,
+    issuer::KeySource,
+};
 use crate::{azure, policy::Defaults, vault::Origin};
 
 impl Config {
@@ -15,6 +18,7 @@ impl Config {
     pub fn effective(&self) -> Value {
         let listeners: Vec<Value> = self.listeners.iter().map(listen).collect();
         let issuers: Vec<Value> = self.issuers.iter().map(issuer).collect();
+        let gateways: Vec<Value> = self.gateways.iter().map(gateway).collect();
         json!({
             "listen": listeners,
             "files": files(&self.files),
@@ -26,6 +30,7 @@ impl Config {
             },
             "audit": audit(&self.audit),
             "admin": { "listen": self.admin },
+            "gateway": gateways,
             "limits": limits(&self.limits),
             "log": { "format": self.log.format.to_string(), "level": self.log.level },
         })
@@ -126,6 +131,21 @@ fn audit(audit: &Audit) -> Value {
         "checkpoint_interval": duration(audit.checkpoint_interval),
         "timeout": duration(audit.timeout),
         "user": audit.user.to_string(),
+    })
+}
+
+fn gateway(gateway: &Gateway) -> Value {
+    let certificate = gateway.certificate.as_ref();
+    json!({
+        "listen": gateway.listen,
+        "gitlab_url": gateway.gitlab_url.as_str(),
+        "ca_file": gateway.ca.as_ref().map(|ca| &ca.path),
+        "tls_cert": certificate.map(|certificate| &certificate.chain),
+        "tls_key": certificate.map(|certificate| &certificate.key),
+        "connect": gateway.connect,
+        "strip_id_tokens": gateway.strip_id_tokens,
+        "keep_alive": duration(gateway.keep_alive),
+        "connections": gateway.connections,
     })
 }
 

@@ -18,12 +18,14 @@ use crate::{
 pub struct Call {
     /// The daemon's name for the request.
     pub request_id: String,
-    /// The user of the calling process.
-    pub uid: u32,
+    /// The user of the calling process; `None` where no process of this host calls.
+    pub uid: Option<u32>,
     /// The calling process, where the system tells it.
     pub pid: Option<i32>,
     /// The same, held by a descriptor.
     pub process: Option<Arc<Process>>,
+    /// The job that the tokens must be of, where the front knows it from GitLab itself.
+    pub job_id: Option<String>,
     /// The process whose end ends the lease, where the caller names one.
     pub owner_pid: Option<i32>,
     /// What is asked for; never empty.

@@ -27,7 +27,7 @@ pub struct Place {
 impl Place {
     /// The process that the lease ends with, and how long after that: at once where it is the
     /// client itself, which cannot come back for the files.
-    pub(super) fn owner(&self, call: &Call) -> Result<Option<(Owner, Duration)>, Error> {
+    pub(super) fn owner(&self, call: &Call, uid: u32) -> Result<Option<(Owner, Duration)>, Error> {
         let (Some(owner_pid), Some(caller)) = (call.owner_pid, &call.process) else {
             return Ok(None);
         };
@@ -36,7 +36,7 @@ impl Place {
         } else {
             self.owner_grace
         };
-        match Owner::of(owner_pid, caller, call.uid) {
+        match Owner::of(owner_pid, caller, uid) {
             Ok(owner) => Ok(Some((owner, grace))),
             Err(owner::Error::Unknown(error)) => {
                 tracing::warn!(owner_pid, %error, "the lease ends by time only");

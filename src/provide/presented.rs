@@ -27,7 +27,7 @@ pub struct Presented {
 
 #[derive(Debug)]
 struct First {
-    uid: u32,
+    uid: Option<u32>,
     until: SystemTime,
     times: u64,
     pace: Pace,
@@ -56,8 +56,14 @@ impl Presented {
     }
 
     /// Takes note that `uid` presented a verified token, and gives how often that was. Another
-    /// user's is refused, and so is one that comes too often.
-    pub(super) fn by(&self, uid: u32, claims: &Claims, now: SystemTime) -> Result<u64, Error> {
+    /// user's is refused, and so is one that comes too often. One that came from GitLab itself,
+    /// without a user, is nobody's yet.
+    pub(super) fn by(
+        &self,
+        uid: Option<u32>,
+        claims: &Claims,
+        now: SystemTime,
+    ) -> Result<u64, Error> {
         let mut tokens = self.tokens();
         let identity = identity(claims);
         if tokens.len() >= Self::MOST && !tokens.contains_key(&identity) {
@@ -73,7 +79,8 @@ impl Presented {
                 times: 0,
             },
         });
-        if first.uid != uid {
+        first.uid = first.uid.or(uid);
+        if uid.is_some() && first.uid != uid {
             let problem = "another user of this host presented the same ID token before";
             return Err(Error::CallerDenied { problem });
         }
@@ -177,10 +184,19 @@ mod tests {
     #[test]
     fn a_token_is_of_the_user_who_presents_it_first() {
         let presented = Presented::new(100);
-        assert!(presented.by(1, &claims("a", 10), at(1)).is_ok());
-        assert!(presented.by(1, &claims("a", 10), at(2)).is_ok());
-        assert!(presented.by(2, &claims("a", 10), at(2)).is_err());
-        assert!(presented.by(2, &claims("b", 10), at(2)).is_ok());
+        assert!(presented.by(Some(1), &claims("a", 10), at(1)).is_ok());
+        assert!(presented.by(Some(1), &claims("a", 10), at(2)).is_ok());
+        assert!(presented.by(Some(2), &claims("a", 10), at(2)).is_err());
+        assert!(presented.by(Some(2), &claims("b", 10), at(2)).is_ok());
+    }
+
+    #[test]
+    fn a_token_from_gitlab_itself_is_still_to_be_had() {
+        let presented = Presented::new(100);
+        assert!(presented.by(None, &claims("a", 10), at(1)).is_ok());
+        assert!(presented.by(Some(1), &claims("a", 10), at(2)).is_ok());
+        assert!(presented.by(None, &claims("a", 10), at(2)).is_ok());
+        assert!(presented.by(Some(2), &claims("a", 10), at(2)).is_err());
     }
 
     #[test]
@@ -189,18 +205,20 @@ mod tests {
         let most = u64::try_from(Presented::MOST).unwrap();
         for token in 0..most {
             presented
-                .by(1, &claims(&token.to_string(), 10 + token), at(1))
+                .by(Some(1), &claims(&token.to_string(), 10 + token), at(1))
                 .unwrap();
         }
-        presented.by(1, &claims("more", most * 2), at(1)).unwrap();
+        presented
+            .by(Some(1), &claims("more", most * 2), at(1))
+            .unwrap();
         let held = presented.tokens().len();
         assert!(held <= Presented::MOST / 2 + 1, "{held}");
         presented
-            .by(1, &claims("late", most * 3), at(most * 2))
+            .by(Some(1), &claims("late", most * 3), at(most * 2))
             .unwrap();
         assert!(
             presented
-                .by(2, &claims("late", most * 3), at(most * 2))
+                .by(Some(2), &claims("late", most * 3), at(most * 2))
                 .is_err()
         );
     }
@@ -209,10 +227,10 @@ mod tests {
     fn a_token_that_comes_too_often_is_refused_for_a_while() {
         let presented = Presented::new(5);
         for _ in 0..50 {
-            presented.by(1, &claims("a", 10), at(1)).unwrap();
+            presented.by(Some(1), &claims("a", 10), at(1)).unwrap();
         }
-        assert!(presented.by(1, &claims("a", 10), at(1)).is_err());
-        assert!(presented.by(1, &claims("b", 10), at(1)).is_ok());
+        assert!(presented.by(Some(1), &claims("a", 10), at(1)).is_err());
+        assert!(presented.by(Some(1), &claims("b", 10), at(1)).is_ok());
     }
 
     #[test]
@@ -220,8 +238,8 @@ mod tests {
         let presented = Presented::new(100);
         let start = Instant::now();
         let (one, other) = (claims("a", 10), claims("b", 10));
-        presented.by(1, &one, at(1)).unwrap();
-        presented.by(1, &other, at(1)).unwrap();
+        presented.by(Some(1), &one, at(1)).unwrap();
+        presented.by(Some(1), &other, at(1)).unwrap();
         for _ in 0..30 {
             assert!(presented.explains(&one, start).is_ok());
         }

@@ -1,14 +1,17 @@
 //! What is known of a request before its body is read: its id, who calls, how long there is. A
 //! caller that may not call is turned away here.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 use tonic::{Request, Status, metadata::MetadataMap};
 
 use super::encode;
 use crate::{
-    audit::{Audit, event::Caller},
+    audit::{
+        Audit,
+        event::{Caller, Local},
+    },
     error::Error,
     process::Process,
     socket::Peer,
@@ -16,8 +19,8 @@ use crate::{
 
 /// A request that may be read.
 #[derive(Clone, Debug)]
-pub(super) struct Arrival {
-    pub(super) request_id: String,
+pub(crate) struct Arrival {
+    pub(crate) request_id: String,
     pub(super) caller: Caller,
     /// The calling process itself, where it still runs.
     pub(super) process: Option<Arc<Process>>,
@@ -39,7 +42,7 @@ pub(crate) struct Door {
 impl Door {
     /// Attaches an [`Arrival`] to a request, or turns it away.
     pub(crate) fn admit(&self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        let request_id = request_id()?;
+        let request_id = request_id().map_err(|error| encode::status("", &error))?;
         let peer = request.extensions().get::<Option<Peer>>().cloned();
         let admitted = self.may_call(&request_id, peer.flatten());
         let peer = admitted.map_err(|error| encode::status(&request_id, &error))?;
@@ -79,11 +82,22 @@ pub(super) fn turned_away(audit: &Audit, request_id: &str, caller: Caller, error
 impl Peer {
     fn caller(&self) -> Caller {
         let Self { uid, gid, pid, .. } = *self;
-        Caller { uid, gid, pid }
+        Caller::Local(Local { uid, gid, pid })
     }
 }
 
 impl Arrival {
+    /// A request that came now, over the network.
+    pub(crate) fn over_the_network(address: IpAddr, timeout: Duration) -> Result<Self, Error> {
+        Ok(Self {
+            request_id: request_id()?,
+            caller: Caller::Remote { address },
+            process: None,
+            connection: 0,
+            deadline: Instant::now() + timeout,
+        })
+    }
+
     /// What [`Door::admit`] attached.
     pub(super) fn of<T>(request: &Request<T>) -> Result<Self, Status> {
         let what = "a request that came past the door";
@@ -98,15 +112,19 @@ impl Arrival {
 }
 
 fn span(call: &'static str, request_id: &str, caller: Caller) -> tracing::Span {
-    let Caller { uid, gid, pid } = caller;
-    tracing::info_span!("request", call, request_id, uid, gid, pid)
+    match caller {
+        Caller::Local(Local { uid, gid, pid }) => {
+            tracing::info_span!("request", call, request_id, uid, gid, pid)
+        }
+        Caller::Remote { address } => tracing::info_span!("request", call, request_id, %address),
+    }
 }
 
-fn request_id() -> Result<String, Status> {
+/// A name for a request, which nobody can guess.
+fn request_id() -> Result<String, Error> {
     let mut random = [0; 16];
     let what = "the system gives no random numbers";
-    let filled = getrandom::fill(&mut random);
-    filled.map_err(|_| encode::status("", &Error::Bug { what }))?;
+    getrandom::fill(&mut random).map_err(|_| Error::Bug { what })?;
     Ok(format!("{:032x}", u128::from_ne_bytes(random)))
 }
 

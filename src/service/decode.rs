@@ -43,8 +43,9 @@ pub(super) fn call<V>(
         .map(|(name, secret)| wanted_secret(&front.provider.cloud, &mut tokens, &name, secret));
     Ok(Call {
         request_id: arrival.request_id.clone(),
-        uid: arrival.caller.uid,
-        pid: arrival.caller.pid,
+        uid: arrival.caller.uid(),
+        pid: arrival.caller.pid(),
+        job_id: None,
         process: arrival.process.clone(),
         owner_pid: (request.owner_pid != 0).then_some(request.owner_pid),
         wanted: wanted.collect::<Result<_, _>>()?,

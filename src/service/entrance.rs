@@ -76,7 +76,9 @@ where
         arrival: &Arrival,
         request: http::Request<Body>,
     ) -> Result<http::Response<Body>, Error> {
-        let (uid, connection) = (arrival.caller.uid, arrival.connection);
+        let what = "a request of nobody on this host";
+        let uid = arrival.caller.uid().ok_or(Error::Bug { what })?;
+        let connection = arrival.connection;
         let entering = self.admission.enter(uid, connection, arrival.deadline);
         let _place = entering
             .await

@@ -66,10 +66,13 @@ impl Syslog {
     pub(crate) fn send(&mut self, draft: &Draft) -> io::Result<()> {
         let mut connection = match self.connection.take() {
             // One that broke may have taken what never arrived.
-            Some(mut kept) => match kept.is_open()? {
-                true => kept,
-                false => self.reconnect()?,
-            },
+            Some(mut kept) => {
+                if kept.is_open()? {
+                    kept
+                } else {
+                    self.reconnect()?
+                }
+            }
             None => self.reconnect()?,
         };
         connection.send(&self.messages(draft))?;

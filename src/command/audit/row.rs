@@ -110,6 +110,7 @@ pub(super) fn fields(answer: &Answer<'_>) -> [String; FIELDS.len()] {
     let policy = |field: fn(&Asked) -> Option<&str>| text(request.policy.as_ref().and_then(field));
     let protected = request.job.as_ref().and_then(|job| job.ref_protected);
     let uses = request.token_uses;
+    let caller = request.caller.uid();
     let runner = request.job.as_ref().and_then(|job| job.runner_id);
     [
         answer.time.to_owned(),
@@ -133,7 +134,7 @@ pub(super) fn fields(answer: &Answer<'_>) -> [String; FIELDS.len()] {
         job(|job| Some(&job.job_id)),
         job(|job| job.user.as_deref()),
         runner.map(|id| id.to_string()).unwrap_or_default(),
-        request.caller.uid.to_string(),
+        caller.map(|uid| uid.to_string()).unwrap_or_default(),
         uses.map(|uses| uses.to_string()).unwrap_or_default(),
         policy(|policy| Some(&policy.mode)),
         policy(|policy| Some(&policy.hash)),

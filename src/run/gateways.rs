@@ -1,0 +1,82 @@
+//! Sets the gateways up: each with its address, and its way into the one pipeline.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use tokio::net::TcpListener;
+
+use crate::{
+    audit::Audit,
+    azure::Azure,
+    config::{Config, Delivery, gateway::Gateway as Settings},
+    gateway::{self, Gateway, metrics::Jobs},
+    provide::Provider,
+    service::Front,
+};
+
+/// Why there is none.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It cannot be set up.
+    #[error(transparent)]
+    Gateway(#[from] gateway::Error),
+    /// Its address cannot be had.
+    #[error("gateway.listen: {address}: {source}")]
+    Listen {
+        /// Which.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// A gateway with its address.
+#[derive(Debug)]
+pub(super) struct Open {
+    listener: TcpListener,
+    gateway: Arc<Gateway<Azure>>,
+}
+
+impl Open {
+    /// Serves until `stop`, and then until everything has ended that had begun.
+    pub(super) async fn serve(self, stop: impl Future<Output = ()> + Send) {
+        self.gateway.serve(self.listener, stop).await;
+    }
+}
+
+/// All gateways of the configuration. Nothing is accepted yet.
+pub(super) fn open(
+    config: &Config,
+    provider: &Arc<Provider<Azure>>,
+    audit: &Audit,
+    jobs: &Jobs,
+) -> Result<Vec<Open>, Error> {
+    let audiences = config.issuers.iter().flat_map(|issuer| &issuer.audiences);
+    let audiences: Vec<String> = audiences.cloned().collect();
+    let gateway = |settings: &Settings| {
+        let listener = listener(settings.listen).map_err(|source| Error::Listen {
+            address: settings.listen,
+            source,
+        })?;
+        let front = Front {
+            audit: audit.clone(),
+            provider: provider.clone(),
+            // What a runner is given, it writes to files itself.
+            delivery: Delivery::Inline {
+                disk_allowed: false,
+            },
+            limits: config.limits.clone(),
+        };
+        let gateway = Gateway::new(settings, front, audiences.clone(), jobs.clone())?;
+        if let Ok(address) = listener.local_addr() {
+            tracing::info!(%address, gitlab = %settings.gitlab_url, "a gateway listens");
+        }
+        Ok(Open { listener, gateway })
+    };
+    config.gateways.iter().map(gateway).collect()
+}
+
+fn listener(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let listener = std::net::TcpListener::bind(address)?;
+    listener.set_nonblocking(true)?;
+    TcpListener::from_std(listener)
+}
