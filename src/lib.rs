@@ -68,7 +68,6 @@ pub mod name;
 #[cfg(feature = "daemon")]
 pub mod policy;
 pub mod posix;
-#[cfg(feature = "daemon")]
 pub mod process;
 #[cfg(feature = "daemon")]
 pub mod provide;
