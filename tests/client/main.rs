@@ -7,10 +7,6 @@
     clippy::unwrap_used,
     reason = "helpers of tests stand outside of test functions"
 )]
-#![expect(
-    clippy::too_many_lines,
-    reason = "tables of cases are as long as they are"
-)]
 
 mod commands;
 mod doctor;
