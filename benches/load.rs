@@ -80,7 +80,7 @@ fn main() {
         };
         let mut azure = Emulated::start(SECRETS).await;
         if options.wants("throughput") {
-            throughput(&mut azure, &counts).await;
+            throughput(&mut azure, &counts, options.concurrent).await;
         }
         if options.wants("latency") {
             latency(&mut azure, &counts).await;
@@ -95,9 +95,10 @@ fn main() {
 }
 
 /// Requests a second and what each costs.
-async fn throughput(azure: &mut Emulated, counts: &Counts) {
+async fn throughput(azure: &mut Emulated, counts: &Counts, only: Option<usize>) {
     let mut rows = Vec::new();
-    for concurrent in CONCURRENT {
+    let wanted = |concurrent: &usize| only.is_none_or(|only| only == *concurrent);
+    for concurrent in CONCURRENT.into_iter().filter(wanted) {
         let jobs = counts.jobs.max(concurrent * 4);
         let mut least: Option<Cost> = None;
         for http2 in [false, true] {

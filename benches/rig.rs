@@ -33,6 +33,8 @@ pub(crate) struct Options {
     pub(crate) quick: bool,
     /// Which tables; all of them if none is named.
     pub(crate) only: Vec<String>,
+    /// How many jobs at a time, if not every number that the table has.
+    pub(crate) concurrent: Option<usize>,
 }
 
 impl Options {
@@ -52,11 +54,19 @@ pub(crate) fn run<Running: Future<Output = ()>>(main: impl FnOnce(Options) -> Ru
         return runtime.block_on(part::serve(part));
     }
     let quick = arguments.iter().any(|argument| argument == "--quick");
+    let concurrent = arguments
+        .iter()
+        .find_map(|argument| argument.strip_prefix("--concurrent="))
+        .map(|number| number.parse().unwrap());
     let only = arguments
         .into_iter()
         .filter(|argument| !argument.starts_with("--"));
     let only = only.collect();
-    runtime.block_on(main(Options { quick, only }));
+    runtime.block_on(main(Options {
+        quick,
+        only,
+        concurrent,
+    }));
 }
 
 /// The value below which `part` of all are.

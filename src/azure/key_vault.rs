@@ -80,7 +80,8 @@ impl Azure {
         if bought.new {
             return Err(failure.error);
         }
-        let bought = self.buy(grant, &bought.purchase, deadline).await?;
+        // It is rare, and most reads need no room for it.
+        let bought = Box::pin(self.buy(grant, &bought.purchase, deadline)).await?;
         match read(&bought).await {
             Ok(fetched) => Ok(fetched),
             Err(failure) => {

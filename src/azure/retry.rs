@@ -37,7 +37,9 @@ where
             // What the service said tells more than that it could not be asked again.
             Err(error) => return Err(last.unwrap_or_else(|| Failure::never(error))),
         };
-        let Ok(outcome) = timeout_at(deadline, attempt()).await else {
+        // A request that waits for its turn needs no room yet for what it will do then.
+        let attempt = Box::pin(attempt());
+        let Ok(outcome) = timeout_at(deadline, attempt).await else {
             return Err(Failure::never(late(service)));
         };
         let sign = outcome.as_ref().map_or_else(Failure::sign, |_| Sign::Works);
