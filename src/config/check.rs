@@ -155,7 +155,7 @@ fn azure(mut table: Table<'_>) -> Option<(azure::Settings, policy::Defaults)> {
         }
     });
     let proxy = table.optional::<HttpUrl>("proxy_url");
-    // docs/performance.md has what was measured.
+    // docs/performance.md says how to measure it.
     let http2 = table.or("http2", false);
     let tenant = table.optional::<TenantId>("tenant_id");
     let client = table.optional::<ClientId>("client_id");

@@ -136,7 +136,7 @@ async fn an_outage_causes_no_storm_and_its_end_is_noticed_within_seconds() {
     let asked = stage.counts().1;
     stage.emulator.clear_faults();
     let last = served.await.into_iter().max().unwrap();
-    // What was under way, what shows that it is an outage, and one a second; docs/performance.md.
+    // What was under way, what shows that it is an outage, and one a second.
     let bound = 16 + 5 + seconds + 1;
     assert!(
         asked <= bound,
