@@ -24,7 +24,7 @@ use tonic::{
 
 use self::open::{Busy, Open};
 pub(crate) use self::open::{Connections, Limits};
-use crate::socket::Peer;
+use crate::{metrics::Counted, socket::Peer};
 
 /// A request that is there at once needs no more, and a client that sends a byte at a time has to
 /// be done with its first head by then.
@@ -74,6 +74,7 @@ pub(crate) async fn serve(
     listener: UnixListener,
     routes: Routes,
     connections: Arc<Connections>,
+    connected: impl Fn() -> Counted,
     stop: impl Future<Output = ()> + Clone + Send + 'static,
 ) {
     let mut serving = JoinSet::new();
@@ -90,10 +91,15 @@ pub(crate) async fn serve(
         };
         let uid = stream.peer_cred().map(|peer| peer.uid());
         let open = connections.open(uid.ok());
+        let counted = connected();
         let peer = Peer::of(&stream, open.id());
         let peer = peer.inspect_err(|error| tracing::warn!(%error, "a caller cannot be told"));
         let peer = peer.ok();
-        serving.spawn(connection(stream, routes.clone(), peer, open, stop.clone()));
+        let serve = connection(stream, routes.clone(), peer, open, stop.clone());
+        serving.spawn(async move {
+            serve.await;
+            drop(counted);
+        });
     }
     while serving.join_next().await.is_some() {}
 }

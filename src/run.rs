@@ -5,6 +5,7 @@ mod gateways;
 mod health;
 pub(crate) mod keys;
 mod place;
+mod reload;
 mod trail;
 
 use std::{
@@ -19,13 +20,14 @@ use futures_util::FutureExt as _;
 use runner_secrets_proto::{
     FILE_DESCRIPTOR_SET, v1::secrets_provider_server::SecretsProviderServer,
 };
-use tokio::{net::UnixListener, task::JoinSet};
+use tokio::{net::UnixListener, sync::watch, task::JoinSet};
 use tonic::{
     Request, Status,
     service::{Interceptor, Routes, interceptor::InterceptedService},
 };
 use tonic_reflection::server::v1::{ServerReflection, ServerReflectionServer};
 
+pub use self::reload::Reloading;
 use crate::{
     admin::{Admin, Bound},
     audit::{
@@ -38,11 +40,13 @@ use crate::{
     connections::{self, Connections},
     files::{self, lease::Leases, moment::Alarm},
     limits::{Admission, Bounds, Rate},
-    metrics::Metrics,
+    metrics::{Front as Way, Metrics, Snapshot},
     policy::Policy,
     provide::{Provider, presented::Presented},
+    readiness::Readiness,
     service::{Door, Entrance, Front, MOST_DECODED},
     socket::{self, Socket},
+    vault::Vault as _,
 };
 
 type Service = InterceptedService<Entrance<SecretsProviderServer<Front<Azure>>>, Doorkeeper>;
@@ -128,7 +132,8 @@ pub struct Daemon {
     provider: Arc<Provider<Azure>>,
     audit: Audit,
     writer: Writer,
-    admin: Option<(Bound, Admin)>,
+    readiness: watch::Sender<Readiness>,
+    admin: Option<Bound>,
     gateways: Vec<gateways::Open>,
 }
 
@@ -139,7 +144,8 @@ impl Daemon {
             requests: config.limits.upstream_requests,
             reads: config.limits.vault_reads,
         };
-        let vault = Azure::new(&config.azure, bounds)?;
+        let metrics = Metrics::new()?;
+        let vault = Azure::new(&config.azure, bounds, &metrics.upstream())?;
         let verifier = keys::verifier(&config.issuers)?;
         let user = User::load(&config.audit.user)?;
         // Whoever has the sockets is the daemon that may look at what an earlier one left, and the
@@ -147,7 +153,9 @@ impl Daemon {
         let sockets = socket::open(&config.listeners)?;
         let (files, notes) = place::open(&config)?.unzip();
         let (log, writer) = Log::open(&config.audit)?;
-        let metrics = Metrics::new()?;
+        if !config.listeners.is_empty() {
+            metrics.opens(Way::Socket);
+        }
         let audit = Audit::new(log, metrics.clone());
         trail::started(&audit, &config);
         let policy = policy(&config);
@@ -157,11 +165,6 @@ impl Daemon {
         let leases = Leases::new(notes, move |ended| trail::lease_ended(&ends, ended));
         let leases = Arc::new(leases);
         let jobs = metrics.gateway();
-        let admin = Admin {
-            metrics,
-            audit: audit.clone(),
-            leases: leases.clone(),
-        };
         let provider = Provider {
             verifier,
             presented: Presented::new(config.limits.token_rate),
@@ -176,7 +179,7 @@ impl Daemon {
         let gateways = gateways::open(&config, &provider, &audit, &jobs)?;
         // Last, when nothing can keep the daemon from serving what it takes over.
         if let Some(place) = &provider.files {
-            let taken = provider.leases.take_over(&place.base);
+            let taken = provider.leases.take_over(&place.base());
             taken.map_err(Error::Left)?;
         }
         Ok(Self {
@@ -185,7 +188,8 @@ impl Daemon {
             provider,
             audit,
             writer,
-            admin: monitoring(&config, admin)?,
+            readiness: watch::Sender::default(),
+            admin: monitoring(&config)?,
             config,
         })
     }
@@ -209,9 +213,12 @@ impl Daemon {
         let leases = self.provider.leases.clone();
         let stop = closing(stop, on_stop, leases).boxed().shared();
         let (reporter, health) = tonic_health::server::health_reporter();
-        let leaving = health::report(reporter, self.audit.watch(), stop.clone());
+        let watch = self.watch();
+        watch.first_look();
+        let leaving = health::report(reporter, self.readiness.subscribe(), stop.clone());
         let leaving = leaving.await.boxed().shared();
-        let tasks = self.tasks()?;
+        let mut tasks = self.tasks()?;
+        tasks.spawn(watch.look());
         let (connections, admission) = self.bounds();
         let mut servers = JoinSet::new();
         let mut held = Vec::new();
@@ -226,8 +233,11 @@ impl Daemon {
             }
             let listener = listener(socket.listener, &socket.path)?;
             let (connections, leaving) = (connections.clone(), leaving.clone());
+            let metrics = self.audit.metrics().clone();
             servers.spawn(async move {
-                connections::serve(listener, routes.prepare(), connections, leaving).await;
+                let connected = move || metrics.connects(Way::Socket);
+                let routes = routes.prepare();
+                connections::serve(listener, routes, connections, connected, leaving).await;
             });
             held.push(socket.held);
             tracing::info!(socket = %socket.path.display(), delivery = %listen.delivery, "listening");
@@ -284,19 +294,53 @@ impl Daemon {
         (connections, admission)
     }
 
+    /// What readiness depends on.
+    fn watch(&self) -> health::Watch {
+        health::Watch {
+            audit: self.audit.clone(),
+            provider: self.provider.clone(),
+            files: self.config.files.clone(),
+            readiness: self.readiness.clone(),
+        }
+    }
+
+    /// What monitoring is told.
+    fn told(&self) -> Admin {
+        let (audit, provider) = (self.audit.clone(), self.provider.clone());
+        let readiness = self.readiness.subscribe();
+        let now = readiness.clone();
+        let numbers = move || {
+            audit.metrics().text(&Snapshot {
+                leases: provider.leases.count(),
+                files: provider.leases.files(),
+                access_tokens: provider.vault.credentials(),
+                audit: audit.state(),
+                audit_waiting: audit.waiting(),
+                audit_sinks: audit.lags(),
+                issuers: provider.verifier.status(),
+                policy: provider.policy(),
+                readiness: now.borrow().clone(),
+            })
+        };
+        Admin {
+            readiness,
+            numbers: Arc::new(numbers),
+        }
+    }
+
     /// What goes on beside the requests, until it is dropped.
     fn tasks(&mut self) -> Result<JoinSet<()>, Error> {
         let mut tasks = JoinSet::new();
-        // The first job need not wait for the issuers' keys; that they cannot be had is no reason
-        // not to start.
+        // No job need wait for the issuers' keys; that they cannot be had is no reason not to start.
         let provider = self.provider.clone();
-        tasks.spawn(async move { provider.verifier.warm().await });
+        tasks.spawn(async move { provider.verifier.keep().await });
         let provider = self.provider.clone();
         let alarm = Alarm::new().map_err(Error::Alarm)?;
         tasks.spawn(async move { provider.leases.expire(&alarm).await });
         let audit = self.audit.clone();
         tasks.spawn(async move { audit.sum_up().await });
-        if let Some((bound, admin)) = self.admin.take() {
+        if let Some(bound) = self.admin.take() {
+            let admin = self.told();
             tracing::info!(address = %bound.address(), "answers /metrics, /livez and /readyz");
             tasks.spawn(async move {
                 if let Err(error) = admin.serve(bound).await {
@@ -333,19 +377,23 @@ impl Policies {
         Ok(())
     }
 
+    /// The configuration was read again, or could not be.
+    fn reloaded(&self, successfully: bool) {
+        self.audit.metrics().reloaded(successfully);
+    }
+
     /// Opens the audit trail's file anew, for whoever has renamed it.
     pub fn reopen(&self) {
         self.audit.reopen();
     }
 }
 
-/// What is answered to monitoring, and where, if anywhere.
-fn monitoring(config: &Config, admin: Admin) -> Result<Option<(Bound, Admin)>, Error> {
-    let Some(address) = config.admin else {
-        return Ok(None);
-    };
-    let bound = Bound::to(address).map_err(|source| Error::Admin { address, source })?;
-    Ok(Some((bound, admin)))
+/// Where monitoring is answered, if anywhere.
+fn monitoring(config: &Config) -> Result<Option<Bound>, Error> {
+    let bound = config.admin.map(|address| {
+        Bound::to(address).map_err(|source| Error::Admin { address, source })
+    });
+    bound.transpose()
 }
 
 fn policy(config: &Config) -> Policy {

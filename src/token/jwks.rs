@@ -8,7 +8,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep, sleep_until},
+};
 use url::Url;
 
 use super::{
@@ -36,6 +39,10 @@ struct Shared {
     fetch: Fetch,
     state: Mutex<State>,
 }
+
+/// Soon enough for a GitLab that restarts, and after a few tries no oftener than the budget allows.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// What there is to say on an issuer's keys, for metrics, readiness and `doctor`.
 #[derive(Clone, Debug)]
@@ -93,6 +100,31 @@ impl Keys {
             self.start(&mut state)
         };
         flight.landed().await;
+    }
+
+    /// Keeps the keys at hand for as long as it is polled: fetches them ahead of their time, and at
+    /// growing intervals where that fails. A daemon that nobody asks for a day still knows them.
+    pub(super) async fn keep(&self) {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let due = self.state().due(Instant::now());
+            sleep_until(due).await;
+            let flight = {
+                let mut state = self.state();
+                let begins = state.begin_unasked(Instant::now());
+                begins.then(|| self.start(&mut state))
+            };
+            if let Some(flight) = flight {
+                flight.landed().await;
+            }
+            let now = Instant::now();
+            if self.state().due(now) > now {
+                pause = FIRST_PAUSE;
+            } else {
+                sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+        }
     }
 
     pub(super) fn status(&self) -> Status {
