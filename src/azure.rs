@@ -108,11 +108,7 @@ pub struct Azure {
 impl Azure {
     /// Sets up the one HTTP client of the process. Sends nothing; what it will send is counted in
     /// `traffic`.
-    pub fn new(
-        settings: &Settings,
-        bounds: Bounds,
-        traffic: &Traffic,
-    ) -> Result<Self, SetUpError> {
+    pub fn new(settings: &Settings, bounds: Bounds, traffic: &Traffic) -> Result<Self, SetUpError> {
         let Bounds { requests, reads } = bounds;
         // For tenants no limit is documented.
         let tenants = gate::Bounds {

@@ -17,8 +17,8 @@ use prometheus::{
 };
 use runner_secrets_proto::reason::TABLE;
 
-use self::{process::Process, snapshot::Gauges};
 pub use self::snapshot::Snapshot;
+use self::{process::Process, snapshot::Gauges};
 use crate::{azure::Traffic, gateway::metrics::Jobs};
 
 /// The numbers of a daemon.
@@ -146,7 +146,11 @@ impl Metrics {
             durations: durations(&made)?,
             steps: steps(&made)?,
             in_flight: gauge(&made, "requests_in_flight", "Requests that are worked on.")?,
-            waiting: gauge(&made, "requests_waiting", "Requests that wait for their turn.")?,
+            waiting: gauge(
+                &made,
+                "requests_waiting",
+                "Requests that wait for their turn.",
+            )?,
             connections: connections(&made)?,
             expiring: expiring(&made)?,
             reloaded: gauge(

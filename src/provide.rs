@@ -348,7 +348,9 @@ impl<V: Vault> Provider<V> {
                 Content::Value(value) if variable.file => Some((name, value.as_ref())),
                 _ => None,
             });
-        let granted = self.leases.grant(&place.base(), place.mode, values, terms)?;
+        let granted = self
+            .leases
+            .grant(&place.base(), place.mode, values, terms)?;
         for (name, variable) in variables.iter_mut().filter(|(_, variable)| variable.file) {
             variable.content = Content::Path(granted.path(name));
         }

@@ -214,7 +214,10 @@ impl Daemon {
         let stop = closing(stop, on_stop, leases).boxed().shared();
         let (reporter, health) = tonic_health::server::health_reporter();
         let watch = self.watch();
-        watch.first_look();
+        tokio::select! {
+            () = watch.first_look() => {}
+            () = stop.clone() => {}
+        }
         let leaving = health::report(reporter, self.readiness.subscribe(), stop.clone());
         let leaving = leaving.await.boxed().shared();
         let mut tasks = self.tasks()?;
@@ -390,9 +393,9 @@ impl Policies {
 
 /// Where monitoring is answered, if anywhere.
 fn monitoring(config: &Config) -> Result<Option<Bound>, Error> {
-    let bound = config.admin.map(|address| {
-        Bound::to(address).map_err(|source| Error::Admin { address, source })
-    });
+    let bound = config
+        .admin
+        .map(|address| Bound::to(address).map_err(|source| Error::Admin { address, source }));
     bound.transpose()
 }
 

@@ -3,9 +3,7 @@
 
 use std::time::Instant;
 
-use prometheus::{
-    Error, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry,
-};
+use prometheus::{Error, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry};
 
 use crate::{
     error::Service,

@@ -3,9 +3,7 @@
 
 use std::sync::Arc;
 
-use prometheus::{
-    Error, Gauge, GaugeVec, IntCounter, IntGauge, IntGaugeVec, Opts, Registry,
-};
+use prometheus::{Error, Gauge, GaugeVec, IntCounter, IntGauge, IntGaugeVec, Opts, Registry};
 
 use super::{gauge, registered};
 use crate::{
@@ -77,12 +75,26 @@ impl Gauges {
             ready: several("ready", READY, &["dependency"])?,
             leases: one("leases", "Leases whose files exist.")?,
             files: one("files", "Files of leases.")?,
-            access_tokens: one("access_tokens", "Access tokens kept for further requests of their jobs.")?,
-            policy: several("policy_info", "1, labelled with the policy in force.", &["hash", "mode"])?,
+            access_tokens: one(
+                "access_tokens",
+                "Access tokens kept for further requests of their jobs.",
+            )?,
+            policy: several(
+                "policy_info",
+                "1, labelled with the policy in force.",
+                &["hash", "mode"],
+            )?,
             policy_rules: one("policy_rules", "Rules of the policy in force.")?,
-            keys: several("issuer_keys", "Keys of an issuer that can be used.", &["issuer"])?,
+            keys: several(
+                "issuer_keys",
+                "Keys of an issuer that can be used.",
+                &["issuer"],
+            )?,
             keys_age: registered(registry, GaugeVec::new(age, &["issuer"]))?,
-            audit_head: one("audit_head", "The number of the last record of the audit trail.")?,
+            audit_head: one(
+                "audit_head",
+                "The number of the last record of the audit trail.",
+            )?,
             audit_checkpoint: several("audit_checkpoint", CHECKPOINT, &["hash"])?,
             audit_waiting: one("audit_waiting", "Records that wait to be durable.")?,
             audit_sink_waiting: several("audit_sink_waiting", LAG, &["sink"])?,
@@ -145,8 +157,7 @@ const CHECKPOINT: &str = "The number of the last checkpoint of the audit trail, 
 const LAG: &str = "Records that an audit sink, other than the one that counts, does not have yet.";
 const LOST: &str =
     "Records that nobody waited for and that found no room while the trail could not be written.";
-const MISSED: &str =
-    "Records that an audit sink, other than the one that counts, had no room for.";
+const MISSED: &str = "Records that an audit sink, other than the one that counts, had no room for.";
 
 /// Brings a counter to what was counted elsewhere.
 fn raise(counter: &IntCounter, to: u64) {

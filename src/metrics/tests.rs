@@ -45,7 +45,8 @@ fn everything_is_there_from_the_start_and_nothing_is_added_later() {
     );
     let after = metrics.text(&now()).unwrap();
     assert_eq!(series(&before), series(&after));
-    let durations = "runner_secrets_request_duration_seconds_bucket{call=\"resolve\",front=\"socket\"";
+    let durations =
+        "runner_secrets_request_duration_seconds_bucket{call=\"resolve\",front=\"socket\"";
     for line in [
         "runner_secrets_requests_total{call=\"resolve\",front=\"socket\",reason=\"DELIVERED\"} 1",
         &format!("{durations},le=\"0.01\"}} 1"),
@@ -96,11 +97,18 @@ fn what_was_counted_elsewhere_is_taken_over_and_never_counted_twice() {
     };
     let mut seen = now();
     seen.audit = audit;
-    seen.readiness.set(Dependency::Files, Err("gone".to_owned()));
+    seen.readiness
+        .set(Dependency::Files, Err("gone".to_owned()));
     for _ in 0..2 {
         let text = metrics.text(&seen).unwrap();
-        assert!(text.contains("runner_secrets_audit_missed_total 4"), "{text}");
-        assert!(text.contains("runner_secrets_ready{dependency=\"files\"} 0"), "{text}");
+        assert!(
+            text.contains("runner_secrets_audit_missed_total 4"),
+            "{text}"
+        );
+        assert!(
+            text.contains("runner_secrets_ready{dependency=\"files\"} 0"),
+            "{text}"
+        );
         assert!(!text.contains("gone"), "a cause is no label");
     }
 }

@@ -28,6 +28,9 @@ const LOOK: Duration = Duration::from_millis(500);
 /// A file system that takes longer has hung up, as those of a network do.
 const HANGS: Duration = Duration::from_secs(1);
 
+/// Longer than a GitLab takes that is well, and no delay that anybody notices.
+const FIRST_KEYS: Duration = Duration::from_secs(1);
+
 /// What readiness depends on.
 #[derive(Debug)]
 pub(super) struct Watch {
@@ -38,8 +41,11 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// What is known before anybody asks: there may be no keys yet, which is no news.
-    pub(super) fn first_look(&self) {
+    /// Waits a moment for the issuers' keys, so that a daemon that answers is ready; callers wait in
+    /// the sockets' queues meanwhile. That there are none yet is no news, and no reason not to start.
+    pub(super) async fn first_look(&self) {
+        // The fetches go on by themselves after that.
+        drop(timeout(FIRST_KEYS, self.provider.verifier.warm()).await);
         self.readiness.send_modify(|readiness| {
             if let Err(cause) = self.keys() {
                 readiness.expect(Dependency::Keys, cause);
@@ -49,7 +55,12 @@ impl Watch {
 
     /// Looks for as long as it is polled.
     pub(super) async fn look(self) {
-        join3(self.look_at_audit(), self.look_at_files(), self.look_at_keys()).await;
+        join3(
+            self.look_at_audit(),
+            self.look_at_files(),
+            self.look_at_keys(),
+        )
+        .await;
     }
 
     /// The trail looks after itself.
@@ -102,13 +113,18 @@ impl Watch {
     fn keys(&self) -> Result<(), String> {
         let issuers = self.provider.verifier.status();
         let missing = issuers.into_iter().find(|issuer| issuer.keys == 0);
-        missing.map_or(Ok(()), |token::Status { issuer, failure, .. }| {
-            let why = failure.map_or_else(
-                || "they have not been fetched yet".to_owned(),
-                |failure| failure.to_string(),
-            );
-            Err(format!("there are no keys of {issuer}: {why}"))
-        })
+        missing.map_or(
+            Ok(()),
+            |token::Status {
+                 issuer, failure, ..
+             }| {
+                let why = failure.map_or_else(
+                    || "they have not been fetched yet".to_owned(),
+                    |failure| failure.to_string(),
+                );
+                Err(format!("there are no keys of {issuer}: {why}"))
+            },
+        )
     }
 
     fn found(&self, dependency: Dependency, found: Result<(), String>) {

@@ -99,7 +99,12 @@ fn compare(at: &str, old: &Value, new: &Value, keys: &mut Vec<String>) {
                 };
                 let value = |table: &serde_json::Map<_, _>| table.get(name).cloned();
                 let (old, new) = (value(old), value(new));
-                compare(&key, &old.unwrap_or_default(), &new.unwrap_or_default(), keys);
+                compare(
+                    &key,
+                    &old.unwrap_or_default(),
+                    &new.unwrap_or_default(),
+                    keys,
+                );
             }
         }
         // Tables, of which there can be several; lists of values are one value.

@@ -107,22 +107,27 @@ impl Keys {
     pub(super) async fn keep(&self) {
         let mut pause = FIRST_PAUSE;
         loop {
-            let due = self.state().due(Instant::now());
-            sleep_until(due).await;
+            let now = Instant::now();
+            let (due, failed) = {
+                let state = self.state();
+                (state.due(now), state.failure().is_some())
+            };
+            if failed && due <= now {
+                sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            } else {
+                pause = FIRST_PAUSE;
+                sleep_until(due).await;
+            }
             let flight = {
                 let mut state = self.state();
                 let begins = state.begin_unasked(Instant::now());
                 begins.then(|| self.start(&mut state))
             };
-            if let Some(flight) = flight {
-                flight.landed().await;
-            }
-            let now = Instant::now();
-            if self.state().due(now) > now {
-                pause = FIRST_PAUSE;
-            } else {
-                sleep(pause).await;
-                pause = (pause * 2).min(LONGEST_PAUSE);
+            match flight {
+                Some(flight) => flight.landed().await,
+                // A job's fetch is under way, or there were too many.
+                None => sleep(FIRST_PAUSE).await,
             }
         }
     }
