@@ -17,7 +17,7 @@ pub(crate) mod metrics;
 mod payload;
 mod poll;
 mod report;
-pub(crate) mod tls;
+mod tls;
 mod trace;
 
 use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
@@ -25,21 +25,25 @@ use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 use hyper::{
     Method, Request, Response, StatusCode, body::Incoming, header::CONTENT_TYPE, http::HeaderValue,
 };
-use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::{
     gitlab::{Body, Broken, GitLab, full},
     metrics::Jobs,
 };
-use crate::{config::gateway::Gateway as Settings, service::Front, vault::Vault};
+use crate::{
+    config::gateway::Gateway as Settings,
+    service::Front,
+    tls::{self as server, Server},
+    vault::Vault,
+};
 
 /// Why there is no gateway.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Its certificate, or those that it is to trust.
     #[error("gateway: {0}")]
-    Tls(#[from] tls::Error),
+    Tls(#[from] server::Error),
     /// GitLab's address.
     #[error("gateway.gitlab_url: {0:?} is no address")]
     Url(String),
@@ -49,7 +53,7 @@ pub enum Error {
 pub(crate) struct Gateway<V> {
     front: Front<V>,
     gitlab: GitLab,
-    acceptor: Option<TlsAcceptor>,
+    tls: Option<Arc<Server>>,
     connect: bool,
     strip_id_tokens: bool,
     keep_alive: Duration,
@@ -81,12 +85,11 @@ impl<V: Vault> Gateway<V> {
         audiences: Vec<String>,
         metrics: Jobs,
     ) -> Result<Arc<Self>, Error> {
-        let certificate = settings.certificate.as_ref();
-        let acceptor = certificate.map(tls::inbound).transpose()?;
+        let tls = settings.certificate.clone().map(Server::new).transpose()?;
         Ok(Arc::new(Self {
             front,
             gitlab: GitLab::new(settings)?,
-            acceptor: acceptor.map(TlsAcceptor::from),
+            tls: tls.map(Arc::new),
             connect: settings.connect,
             strip_id_tokens: settings.strip_id_tokens,
             keep_alive: settings.keep_alive,
@@ -97,6 +100,11 @@ impl<V: Vault> Gateway<V> {
             tasks: TaskTracker::new(),
             leaving: CancellationToken::new(),
         }))
+    }
+
+    /// Its certificate, where it has one.
+    pub(crate) fn tls(&self) -> Option<&Arc<Server>> {
+        self.tls.as_ref()
     }
 
     /// Whether a job that needs secrets could have them, or what is in the way.
