@@ -26,6 +26,7 @@
     reason = "tables of cases are as long as they are"
 )]
 
+mod authority;
 mod call;
 mod collector;
 mod crowd;
@@ -62,6 +63,7 @@ mod kills;
 mod leaks;
 mod lifetimes;
 mod monitoring;
+mod network;
 mod pressure;
 mod reload;
 mod rights;

@@ -20,6 +20,9 @@
     reason = "tables of cases are as long as they are"
 )]
 
+#[path = "../blackbox/authority.rs"]
+#[expect(dead_code, reason = "shared with tests that need more of it")]
+mod authority;
 #[path = "../blackbox/call.rs"]
 #[expect(dead_code, reason = "shared with tests that need more of it")]
 mod call;
