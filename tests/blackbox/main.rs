@@ -27,6 +27,7 @@
 )]
 
 mod call;
+mod canaries;
 mod collector;
 mod crowd;
 mod daemon;

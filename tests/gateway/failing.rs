@@ -9,14 +9,15 @@ use serde_json::{Value, json};
 use crate::{
     gitlab::State,
     site::{Site, entry, payload, variable},
+    stage::object,
 };
 
 /// What a job asks for, and how that must end.
-struct Case {
-    name: &'static str,
-    secrets: Value,
-    claims: Value,
-    fault: Value,
+pub(crate) struct Case {
+    pub(crate) name: &'static str,
+    pub(crate) secrets: Value,
+    pub(crate) claims: Value,
+    pub(crate) fault: Value,
     says: &'static str,
     reason: &'static str,
     advice: &'static str,
@@ -53,7 +54,15 @@ impl Case {
     }
 }
 
-fn cases() -> Vec<Case> {
+/// The claims of a job's token, with others.
+pub(crate) fn of_job(id: i64, others: Value) -> Value {
+    let mut claims = object(others);
+    let id = id.to_string().into();
+    claims.entry("job_id").or_insert(id);
+    claims.into()
+}
+
+pub(crate) fn cases() -> Vec<Case> {
     const CONFIGURATION: &str = "runner_configuration_error";
     const DEPENDENCY: &str = "runner_external_dependency_failure";
     vec![
@@ -121,11 +130,7 @@ async fn a_job_fails_in_order_and_says_why() {
         if !fault.is_null() {
             site.fault(fault);
         }
-        let mut all = json!({"job_id": "7"});
-        all.as_object_mut()
-            .unwrap()
-            .extend(claims.as_object().unwrap().clone());
-        let variables = json!([variable("AZURE_JWT", &site.token_but(all))]);
+        let variables = json!([variable("AZURE_JWT", &site.token_but(of_job(7, claims)))]);
         site.gitlab.forget();
         site.gitlab.job(7, payload(variables, secrets.clone()));
         assert!(runner.ask().await.is_nothing(), "{name}");

@@ -23,6 +23,8 @@
 #[path = "../blackbox/call.rs"]
 #[expect(dead_code, reason = "shared with tests that need more of it")]
 mod call;
+#[path = "../blackbox/canaries.rs"]
+mod canaries;
 #[path = "../blackbox/daemon.rs"]
 #[expect(dead_code, reason = "shared with tests that need more of it")]
 mod daemon;
@@ -36,6 +38,7 @@ mod site;
 
 mod failing;
 mod figures;
+mod leaks;
 mod lives;
 mod passing;
 mod real;
