@@ -249,6 +249,36 @@ async fn a_gitlab_that_stumbles_is_asked_again() {
     assert_eq!(site.gitlab.state(7), failed);
 }
 
+/// GitLab lost half of the log, finds out by the checksum, and says what it has.
+#[tokio::test]
+async fn a_log_that_gitlab_has_half_of_is_sent_again() {
+    let site = Site::new().await;
+    site.gitlab.manners(|manners| manners.keeps = Some(20));
+    let variables = json!([variable("AZURE_JWT", &site.token(7))]);
+    let secrets = json!({"DB": entry("missing")});
+    site.gitlab.job(7, payload(variables, secrets));
+    assert!(site.runner().ask().await.is_nothing());
+    let trace = "PATCH /api/v4/jobs/7/trace";
+    let failed = "PUT /api/v4/jobs/7 failed";
+    // The whole, which GitLab does not take; the whole again, which it has the beginning of; the rest.
+    assert_eq!(
+        site.gitlab.lines(),
+        [
+            "PUT /api/v4/jobs/7 running",
+            trace,
+            failed,
+            trace,
+            trace,
+            failed
+        ]
+    );
+    let ended = State::Failed("runner_configuration_error".to_owned());
+    assert_eq!(site.gitlab.state(7), ended);
+    let log = site.gitlab.trace(7);
+    assert!(log.contains("SECRET_NOT_FOUND"), "{log}");
+    assert_eq!(log.matches("Resolving secrets").count(), 1, "{log}");
+}
+
 /// The last resort: a job that does nothing but fail, and never the one with `secrets` in it.
 #[tokio::test]
 async fn a_gitlab_that_refuses_has_the_runner_fail_the_job() {
