@@ -139,15 +139,30 @@ impl<V: Vault> Gateway<V> {
     }
 }
 
+/// How GitLab answers a poll for a job that has no token, or why it does not.
+pub(crate) async fn ask_without_token(settings: &Settings) -> Result<StatusCode, String> {
+    let gitlab = GitLab::new(settings).map_err(|error| error.to_string())?;
+    let poll = Request::post(gitlab.path("jobs/request")).header(CONTENT_TYPE, "application/json");
+    let poll = poll.body(full("{}")).map_err(|error| error.to_string())?;
+    match gitlab.send(poll).await {
+        Ok(answer) => Ok(answer.status()),
+        Err(error) => Err(format!("{error}: {}", causes(&error))),
+    }
+}
+
 /// GitLab did not answer; the runner tries again.
 fn unreachable(error: &Broken) -> Response<Body> {
-    let causes = std::iter::successors(error.source(), |error| error.source());
-    let causes: Vec<String> = causes.map(ToString::to_string).collect();
-    tracing::warn!(%error, causes = causes.join(": "), "GitLab does not answer");
+    tracing::warn!(%error, causes = causes(error), "GitLab does not answer");
     said(
         StatusCode::BAD_GATEWAY,
         "GitLab does not answer runner-secrets\n",
     )
+}
+
+fn causes(error: &Broken) -> String {
+    let causes = std::iter::successors(error.source(), |error| error.source());
+    let causes: Vec<String> = causes.map(ToString::to_string).collect();
+    causes.join(": ")
 }
 
 /// An answer of the gateway's own.

@@ -28,6 +28,7 @@
 
 mod authority;
 mod call;
+mod canaries;
 mod collector;
 mod crowd;
 mod daemon;

@@ -26,6 +26,8 @@ mod authority;
 #[path = "../blackbox/call.rs"]
 #[expect(dead_code, reason = "shared with tests that need more of it")]
 mod call;
+#[path = "../blackbox/canaries.rs"]
+mod canaries;
 #[path = "../blackbox/daemon.rs"]
 #[expect(dead_code, reason = "shared with tests that need more of it")]
 mod daemon;
@@ -39,6 +41,7 @@ mod site;
 
 mod failing;
 mod figures;
+mod leaks;
 mod lives;
 mod passing;
 mod real;
