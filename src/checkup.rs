@@ -49,6 +49,12 @@ impl Step {
         Self::new(name, State::Unknown, says)
     }
 
+    /// Whether it found what it should.
+    #[must_use]
+    pub fn is_good(&self) -> bool {
+        self.state == State::Good
+    }
+
     fn new(name: impl Into<String>, state: State, says: impl Into<String>) -> Self {
         let (name, says) = (name.into(), says.into());
         Self {

@@ -23,12 +23,18 @@
 #[path = "../blackbox/call.rs"]
 #[expect(dead_code, reason = "shared with tests that need more of it")]
 mod call;
+#[path = "../blackbox/ci.rs"]
+#[expect(dead_code, reason = "shared with tests that need more of it")]
+mod ci;
 #[path = "../blackbox/daemon.rs"]
 #[expect(dead_code, reason = "shared with tests that need more of it")]
 mod daemon;
 #[path = "../blackbox/stage.rs"]
 #[expect(dead_code, reason = "shared with tests that need more of it")]
 mod stage;
+
+#[path = "../blackbox/tree.rs"]
+mod tree;
 
 mod gitlab;
 mod runner;
@@ -39,6 +45,7 @@ mod figures;
 mod lives;
 mod passing;
 mod real;
+mod samples;
 mod secrets;
 mod stripped;
 mod ways;

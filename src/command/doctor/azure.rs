@@ -43,10 +43,11 @@ pub(super) async fn examine(config: &Config, checkup: &mut Checkup) {
     }
     checkup.add(skew(clock));
     for (vault, tenants) in vaults(config) {
+        let answer = answers(config, &probe, &vault, &tenants).await;
         if config.azure.proxy.is_none() {
-            checkup.add(resolves(&vault).await);
+            checkup.add(resolves(&vault, answer.is_good()).await);
         }
-        checkup.add(answers(config, &probe, &vault, &tenants).await);
+        checkup.add(answer);
     }
 }
 
@@ -167,8 +168,9 @@ fn skew(clock: Option<SystemTime>) -> Step {
     }
 }
 
-/// What the vault's name leads to: a private endpoint has a private address.
-async fn resolves(vault: &Origin) -> Step {
+/// What the vault's name leads to: a private endpoint has a private address. Where the vault answers
+/// all the same, a proxy of the environment finds the address.
+async fn resolves(vault: &Origin, answers: bool) -> Step {
     let host = vault.host().split(':').next().unwrap_or_default();
     match addresses(host).await {
         Ok(found) => {
@@ -181,6 +183,10 @@ async fn resolves(vault: &Origin) -> Step {
             };
             Step::good("vault", format!("{host} is {}, {kind}", list.join(", ")))
         }
+        Err(error) if answers => Step::unknown(
+            "vault",
+            format!("{host} is reached through a proxy: {error}"),
+        ),
         Err(error) => Step::wrong("vault", format!("{host}: {error}")).fix(
             "check the name; a private endpoint needs its private DNS zone, \
              privatelink.vaultcore.azure.net",
