@@ -425,24 +425,20 @@ async fn the_way_of_docker_runs_in_order() {
     daemon.stop(Signal::TERM).await;
 }
 
-/// The emulator is GitLab's issuer, and has no jobs for runners: that is all that may be wrong.
+/// The emulator is GitLab's issuer and has no jobs for runners, and the gateway has a port of the
+/// test's, which the configuration does not name: that is all that may be wrong.
 async fn is_well_but_for_gitlab(host: &Host, blocks: &mut Blocks) {
     let doctor = blocks.next("sh", "runner-secretsd doctor");
-    let doctor = format!("{} || true", doctor.trim_end());
-    let doctor = host.run(&doctor).await;
+    let doctor = host.run(&format!("{} || true", doctor.trim_end())).await;
     let crosses: Vec<&str> = doctor
         .lines()
         .filter(|line| line.starts_with('✗'))
         .collect();
-    assert_eq!(crosses.len(), 1, "{doctor}");
-    assert!(
-        crosses[0].contains("which is not GitLab's answer"),
-        "{doctor}"
-    );
-    assert!(
-        doctor.contains("✓ gateway        somebody listens at "),
-        "{doctor}"
-    );
+    let [gateway, gitlab] = crosses[..] else {
+        panic!("{doctor}");
+    };
+    assert!(gateway.contains(" 127.0.0.1:0: "), "{doctor}");
+    assert!(gitlab.contains("is not GitLab's answer"), "{doctor}");
 }
 
 #[tokio::test]
