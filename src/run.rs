@@ -374,14 +374,10 @@ impl Policies {
         let new = policy(config);
         let old = self.provider.policy();
         trail::policy(&self.audit, config, &new, Some(old.hash()))?;
-        tracing::info!(
-            old = old.hash(),
-            new = new.hash(),
-            rules = new.rules(),
-            mode = %new.mode(),
-            "policy reloaded"
-        );
+        let (hash, rules, mode) = (new.hash().to_owned(), new.rules(), new.mode());
         self.provider.set_policy(new);
+        // Who reads this gets what it says.
+        tracing::info!(old = old.hash(), new = hash, rules, %mode, "policy reloaded");
         Ok(())
     }
 

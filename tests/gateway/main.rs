@@ -28,12 +28,18 @@ mod authority;
 mod call;
 #[path = "../blackbox/canaries.rs"]
 mod canaries;
+#[path = "../blackbox/ci.rs"]
+#[expect(dead_code, reason = "shared with tests that need more of it")]
+mod ci;
 #[path = "../blackbox/daemon.rs"]
 #[expect(dead_code, reason = "shared with tests that need more of it")]
 mod daemon;
 #[path = "../blackbox/stage.rs"]
 #[expect(dead_code, reason = "shared with tests that need more of it")]
 mod stage;
+
+#[path = "../blackbox/tree.rs"]
+mod tree;
 
 mod gitlab;
 mod runner;
@@ -45,6 +51,7 @@ mod leaks;
 mod lives;
 mod passing;
 mod real;
+mod samples;
 mod secrets;
 mod stripped;
 mod ways;
