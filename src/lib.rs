@@ -44,6 +44,8 @@ pub mod admin;
 pub mod audit;
 #[cfg(feature = "daemon")]
 pub mod azure;
+#[cfg(feature = "daemon")]
+pub mod caller;
 pub mod checkup;
 pub mod client;
 #[cfg(feature = "daemon")]
@@ -81,6 +83,8 @@ pub mod secret;
 mod service;
 #[cfg(feature = "daemon")]
 pub mod socket;
+#[cfg(feature = "daemon")]
+pub mod tls;
 #[cfg(feature = "daemon")]
 pub mod token;
 #[cfg(feature = "daemon")]

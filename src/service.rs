@@ -66,11 +66,11 @@ impl<V: Vault> SecretsProvider for Front<V> {
         self.answered("release", request, async |arrival, request, record| {
             let ReleaseRequest { lease_id, id_token } = request;
             let what = "a release by nobody";
-            let uid = arrival.caller.uid().ok_or(Error::Bug { what })?;
+            let principal = arrival.principal.as_ref().ok_or(Error::Bug { what })?;
             let token = IdToken::new(id_token);
-            let releasing = self
-                .provider
-                .release(&lease_id, uid, &token, arrival.deadline, record);
+            let releasing =
+                self.provider
+                    .release(&lease_id, principal, &token, arrival.deadline, record);
             releasing.await.map(|()| ReleaseResponse {})
         })
         .await
@@ -99,7 +99,7 @@ impl<V> Front<V> {
     ) -> Result<Response<Told>, Status> {
         let arrival = Arrival::of(&request)?;
         let work = async |record: &mut Record| work(&arrival, request.into_inner(), record).await;
-        let front = arrival::front(arrival.caller);
+        let front = arrival::front(&arrival.caller);
         let outcome = self.recorded(front, call, &arrival, work).await;
         encode::answer(&arrival.request_id, outcome)
     }
@@ -115,7 +115,7 @@ impl<V> Front<V> {
         let outcome = async {
             let mut record = self
                 .audit
-                .record(front, call, &arrival.request_id, arrival.caller);
+                .record(front, call, &arrival.request_id, arrival.caller.clone());
             let outcome = work(&mut record).await;
             record.close(outcome.as_ref().map(|_| ()));
             outcome
