@@ -2,17 +2,18 @@
 //! can fail fails in [`Daemon::bind`], before anything is accepted.
 
 mod addresses;
+mod error;
 mod gateways;
 mod health;
 pub(crate) mod keys;
+mod listeners;
 mod place;
+mod policies;
 mod reload;
 mod trail;
 
 use std::{
     mem,
-    net::SocketAddr,
-    path::{Path, PathBuf},
     sync::{Arc, RwLock},
     time::Duration,
 };
@@ -21,25 +22,26 @@ use futures_util::FutureExt as _;
 use runner_secrets_proto::{
     FILE_DESCRIPTOR_SET, v1::secrets_provider_server::SecretsProviderServer,
 };
-use tokio::{net::UnixListener, sync::watch, task::JoinSet};
+use tokio::{sync::watch, task::JoinSet};
 use tonic::{
     Request, Status,
     service::{Interceptor, Routes, interceptor::InterceptedService},
 };
 use tonic_reflection::server::v1::{ServerReflection, ServerReflectionServer};
 
-pub use self::reload::Reloading;
+use self::listeners::Open;
+pub use self::{error::Error, policies::Policies, reload::Reloading};
 use crate::{
     admin::{Admin, Bound},
     audit::{
-        self, Audit,
+        Audit,
         log::{Log, Writer},
-        user::{self, User},
+        user::User,
     },
     azure::{self, Azure},
-    config::{Config, Delivery, OnStop},
-    connections::{self, Connections, Listener},
-    files::{self, lease::Leases, moment::Alarm},
+    config::{Config, OnStop},
+    connections::{self, Connections},
+    files::{lease::Leases, moment::Alarm},
     limits::{Admission, Bounds, Rate},
     metrics::{Front as Way, Metrics, Snapshot},
     policy::Policy,
@@ -61,82 +63,6 @@ impl Interceptor for Doorkeeper {
     fn call(&mut self, request: Request<()>) -> Result<Request<()>, Status> {
         self.0.admit(request)
     }
-}
-
-/// Why the daemon does not start, or did not stop in order.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The address for monitoring cannot be had.
-    #[error("admin.listen: {address}: {source}")]
-    Admin {
-        /// Which.
-        address: SocketAddr,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// An address for callers on the network cannot be had.
-    #[error(transparent)]
-    Address(#[from] addresses::Error),
-    /// The audit trail cannot be written.
-    #[error("audit: {0}")]
-    Audit(#[from] audit::log::Error),
-    /// Azure cannot be reached as configured.
-    #[error(transparent)]
-    Azure(#[from] azure::SetUpError),
-    /// Files cannot be delivered.
-    #[error(transparent)]
-    Place(#[from] place::Error),
-    /// What an earlier daemon left cannot be looked at.
-    #[error("files: {0}")]
-    Left(files::Error),
-    /// Leases would not end in time.
-    #[error("cannot set an alarm: {0}")]
-    Alarm(std::io::Error),
-    /// A gateway cannot be set up.
-    #[error(transparent)]
-    Gateway(#[from] gateways::Error),
-    /// There is no way to an issuer's keys.
-    #[error(transparent)]
-    Keys(#[from] keys::Error),
-    /// The policy's text cannot be kept.
-    #[error(transparent)]
-    Policy(#[from] trail::Unkept),
-    /// Nothing can be counted.
-    #[error("metrics: {0}")]
-    Metrics(#[from] prometheus::Error),
-    /// The service cannot describe itself.
-    #[error("reflection: {0}")]
-    Reflection(#[from] tonic_reflection::server::Error),
-    /// The audit trail was not closed in time.
-    #[error(transparent)]
-    Unclosed(audit::log::Unclosed),
-    /// People cannot be named as configured.
-    #[error(transparent)]
-    User(#[from] user::Error),
-    /// Requests were cut off.
-    #[error("requests were still running {} s after the signal to stop, and were cut off", .0.as_secs())]
-    Slow(Duration),
-    /// A socket cannot be had.
-    #[error(transparent)]
-    Socket(#[from] socket::Error),
-    /// A socket that is there cannot be served.
-    #[error("{}: {source}", socket.display())]
-    Serving {
-        /// Which.
-        socket: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-}
-
-/// A listener that is ready to accept, and what is served there.
-struct Open {
-    listener: Listener,
-    way: Way,
-    delivery: Delivery,
-    allowed_uids: Arc<[u32]>,
-    reflection: bool,
-    held: Option<socket::Held>,
 }
 
 /// A daemon that has its sockets and accepts as soon as it is served.
@@ -211,16 +137,6 @@ impl Daemon {
         })
     }
 
-    /// A handle to put another policy in force while the daemon serves.
-    #[must_use]
-    pub fn policies(&self) -> Policies {
-        Policies {
-            provider: self.provider.clone(),
-            audit: self.audit.clone(),
-            certificates: self.certificates(),
-        }
-    }
-
     /// Serves until `stop`, then lets the requests that are running end, for no longer than the
     /// configured time. No file of any job is left behind, unless the configuration says so.
     pub async fn serve(
@@ -243,7 +159,8 @@ impl Daemon {
         let (connections, admission) = self.bounds();
         let mut servers = JoinSet::new();
         let mut held = Vec::new();
-        for open in self.listeners()? {
+        let (sockets, addresses) = (mem::take(&mut self.sockets), mem::take(&mut self.addresses));
+        for open in listeners::ready(sockets, addresses, &self.config)? {
             let mut routes = Routes::new(self.service(&open, admission.clone()));
             routes = routes.add_service(health.clone());
             if open.reflection {
@@ -271,41 +188,6 @@ impl Daemon {
         let closed = self.writer.close(self.config.audit.timeout);
         tracing::info!("stopped");
         served.and(closed.map_err(Error::Unclosed))
-    }
-
-    /// All sockets and addresses, which nobody has been accepted on.
-    fn listeners(&mut self) -> Result<Vec<Open>, Error> {
-        let mut open = Vec::new();
-        let sockets = mem::take(&mut self.sockets).into_iter();
-        for (socket, listen) in sockets.zip(&self.config.listeners) {
-            let listener = listener(socket.listener, &socket.path)?;
-            tracing::info!(socket = %socket.path.display(), delivery = %listen.delivery, "listening");
-            open.push(Open {
-                listener: Listener::Local(listener),
-                way: Way::Socket,
-                delivery: listen.delivery,
-                allowed_uids: listen.allowed_uids.as_slice().into(),
-                reflection: listen.reflection,
-                held: socket.held,
-            });
-        }
-        let addresses = mem::take(&mut self.addresses).into_iter();
-        for (opened, settings) in addresses.zip(&self.config.addresses) {
-            let delivery = Delivery::Inline {
-                disk_allowed: settings.disk_allowed,
-            };
-            let client_certificates = settings.tls.client_ca.is_some();
-            tracing::info!(address = %opened.address, %delivery, client_certificates, "listening");
-            open.push(Open {
-                listener: Listener::Remote(opened.listener, opened.tls),
-                way: Way::Tls,
-                delivery,
-                allowed_uids: Arc::default(),
-                reflection: settings.reflection,
-                held: None,
-            });
-        }
-        Ok(open)
     }
 
     /// What the listener `open` serves.
@@ -411,43 +293,6 @@ impl Daemon {
     }
 }
 
-/// What a running daemon takes without a restart: its policy, and certificates under the paths that it
-/// has.
-#[derive(Clone, Debug)]
-pub struct Policies {
-    provider: Arc<Provider<Azure>>,
-    audit: Audit,
-    certificates: Arc<[Arc<Server>]>,
-}
-
-impl Policies {
-    /// Puts the policy of `config` in force: its rules, and what they default to. Everything else
-    /// of a configuration takes a restart. Where its text cannot be kept, the old one stays.
-    pub fn replace(&self, config: &Config) -> Result<(), Error> {
-        let new = policy(config);
-        let old = self.provider.policy();
-        trail::policy(&self.audit, config, &new, Some(old.hash()))?;
-        let (hash, rules, mode) = (new.hash().to_owned(), new.rules(), new.mode());
-        self.provider.set_policy(new);
-        // Who reads this gets what it says.
-        tracing::info!(old = old.hash(), new = hash, rules, %mode, "policy reloaded");
-        Ok(())
-    }
-
-    /// The configuration was read again, or could not be.
-    fn reloaded(&self, successfully: bool) {
-        self.audit.metrics().reloaded(successfully);
-    }
-
-    /// Opens the audit trail's file anew, for whoever has renamed it, and reads certificates anew.
-    pub fn reopen(&self) {
-        self.audit.reopen();
-        for certificate in &*self.certificates {
-            certificate.read_anew();
-        }
-    }
-}
-
 /// The backend.
 fn vault(config: &Config, metrics: &Metrics) -> Result<Azure, azure::SetUpError> {
     let bounds = azure::Bounds {
@@ -467,19 +312,6 @@ fn monitoring(config: &Config) -> Result<Option<Bound>, Error> {
 
 fn policy(config: &Config) -> Policy {
     Policy::new(config.rules.clone(), config.defaults.clone())
-}
-
-/// A listener that the runtime knows of.
-fn listener(
-    listener: std::os::unix::net::UnixListener,
-    socket: &Path,
-) -> Result<UnixListener, Error> {
-    let listening = listener.set_nonblocking(true);
-    let listening = listening.and_then(|()| UnixListener::from_std(listener));
-    listening.map_err(|source| Error::Serving {
-        socket: socket.to_owned(),
-        source,
-    })
 }
 
 /// Waits for the signal to stop, and sees to it that no request gets files which would be deleted

@@ -113,9 +113,9 @@ impl<V> Front<V> {
         work: impl AsyncFnOnce(&mut Record) -> Result<Told, Error>,
     ) -> Result<Told, Error> {
         let outcome = async {
-            let mut record = self
-                .audit
-                .record(front, call, &arrival.request_id, arrival.caller.clone());
+            let mut record =
+                self.audit
+                    .record(front, call, &arrival.request_id, arrival.caller.clone());
             let outcome = work(&mut record).await;
             record.close(outcome.as_ref().map(|_| ()));
             outcome
