@@ -11,7 +11,7 @@ use runner_secrets::{
     command::{self, Command, Streams},
     config::Config,
     dump, log,
-    run::{Daemon, Policies},
+    run::{Daemon, Reloading},
 };
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -156,7 +156,7 @@ fn answer(command: &Command, path: &Path) -> Result<(), u8> {
 }
 
 fn serve(config: Config, path: PathBuf) -> Result<(), u8> {
-    log::start(&config.log);
+    let level = log::start(&config.log);
     config.log_effective();
     let failed = |error: &dyn std::error::Error| {
         tracing::error!("{error}");
@@ -168,8 +168,10 @@ fn serve(config: Config, path: PathBuf) -> Result<(), u8> {
     let runtime = runtime.map_err(|error| failed(&error))?;
     runtime.block_on(async {
         let stop = stop().map_err(|error| failed(&error))?;
+        let started = config.clone();
         let daemon = Daemon::bind(config).map_err(|error| failed(&error))?;
-        let reloading = reload(path, daemon.policies()).map_err(|error| failed(&error))?;
+        let reloading = Reloading::new(&started, daemon.policies(), level);
+        let reloading = reload(path, reloading).map_err(|error| failed(&error))?;
         tokio::spawn(reloading);
         daemon.serve(stop).await.map_err(|error| failed(&error))
     })
@@ -187,29 +189,15 @@ fn stop() -> io::Result<impl Future<Output = ()> + Send + 'static> {
     })
 }
 
-/// Opens the audit trail anew at every SIGHUP, then puts the file's policy in force. One with
-/// mistakes changes nothing.
+/// Reads the file at `path` again at every SIGHUP.
 fn reload(
     path: PathBuf,
-    policies: Policies,
+    mut reloading: Reloading,
 ) -> io::Result<impl Future<Output = ()> + Send + 'static> {
     let mut hangup = signal(SignalKind::hangup())?;
     Ok(async move {
         while hangup.recv().await.is_some() {
-            policies.reopen();
-            match Config::load(&path) {
-                Ok(config) => {
-                    if let Err(error) = policies.replace(&config) {
-                        tracing::error!("not reloaded, the old policy stays in force: {error}");
-                    }
-                }
-                Err(error) => {
-                    tracing::error!("not reloaded, the old policy stays in force: {error}");
-                    for problem in error.problems() {
-                        tracing::error!("{problem}");
-                    }
-                }
-            }
+            reloading.reload(&path);
         }
     })
 }
