@@ -1,9 +1,9 @@
 """What `test` rendered, held against what it has to be.
 
-    check.py VERSION DIRECTORY
+    check.py DIRECTORY VERSION...
 
 DIRECTORY has a NAME.yaml for each of the chart's values files. They are checked against Kubernetes'
-published schemas of this VERSION and against the restricted Pod Security Standard; what is a resource
+published schemas of each VERSION and against the restricted Pod Security Standard; what is a resource
 of somebody else's API has no schema here, and is named. Each configuration goes to NAME.toml. Then the
 chart's schema is compared with the daemon's sample, and the values for the gitlab-runner chart with
 what this chart makes. Exits with 1 if anything is wrong. The check of the standard is checked first.
@@ -122,20 +122,21 @@ def self_test():
         place[path[-1]] = value
         assert len(restricted(bad)) == 1, (path, restricted(bad))
     misspelt = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "a"}, "spec": {"prots": []}}
-    assert list(invalid(misspelt, "1.30")), "a misspelt field is not found"
+    assert list(invalid(misspelt, ["1.30"])), "a misspelt field is not found"
     print(f"the check itself: {len(mistakes)} pods that are not restricted and a wrong field, all refused")
 
 
-def invalid(resource, version):
-    """What Kubernetes' schema has against a resource."""
+def invalid(resource, versions):
+    """What Kubernetes' schemas have against a resource."""
     group = resource["apiVersion"].split("/")[0]
     if "." in group and not group.endswith(".k8s.io"):
         print(f"  no schema here for {resource['apiVersion']} {resource['kind']}")
         return
-    try:
-        kubernetes_validate.validate(resource, version, strict=True)
-    except kubernetes_validate.ValidationError as error:
-        yield f"{'.'.join(map(str, error.path))}: {error.message}"
+    for version in versions:
+        try:
+            kubernetes_validate.validate(resource, version, strict=True)
+        except kubernetes_validate.ValidationError as error:
+            yield f"{version}: {'.'.join(map(str, error.path))}: {error.message}"
 
 
 def merged(into, patch):
@@ -163,9 +164,9 @@ def pod_of(resource):
     return spec if resource["kind"] == "Pod" else (spec.get("template") or {}).get("spec")
 
 
-def violations(resource, version):
+def violations(resource, versions):
     """Everything that is wrong with a resource."""
-    yield from invalid(resource, version)
+    yield from invalid(resource, versions)
     if pod := pod_of(resource):
         yield from restricted(pod)
         volumes = {volume["name"] for volume in pod.get("volumes") or []}
@@ -176,7 +177,7 @@ def violations(resource, version):
                     yield f"the container {container['name']} mounts {mount['name']}, which is no volume"
 
 
-def manifests(path, version):
+def manifests(path, versions):
     """Checks a file; writes the configuration that is in it beside it."""
     with open(path, encoding="utf-8") as file:
         resources = [resource for resource in yaml.safe_load_all(file) if resource]
@@ -190,10 +191,11 @@ def manifests(path, version):
     wrong = [
         f"{path.name}: {resource['kind']} {resource['metadata']['name']}: {violation}"
         for resource in resources
-        for violation in violations(resource, version)
+        for violation in violations(resource, versions)
     ]
     kinds = ", ".join(sorted(resource["kind"] for resource in resources))
-    print(f"{path.stem}: Kubernetes {version} takes {kinds}; pods are restricted" if not wrong else path.stem)
+    if not wrong:
+        print(f"{path.stem}: Kubernetes {' and '.join(versions)} take {kinds}; pods are restricted")
     return wrong
 
 
@@ -265,12 +267,12 @@ def runner(directory):
     print("gitlab-runner/connect-values.yaml and sidecar-values.yaml go with what the chart makes")
 
 
-def main(version, directory):
+def main(directory, *versions):
     self_test()
     directory = pathlib.Path(directory)
     wrong = schema()
     for path in sorted(directory.glob("*.yaml")):
-        wrong += manifests(path, version)
+        wrong += manifests(path, versions)
     runner(directory)
     print(*wrong, sep="\n", end="\n" if wrong else "")
     sys.exit(1 if wrong else 0)
