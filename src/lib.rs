@@ -80,6 +80,8 @@ mod service;
 #[cfg(feature = "daemon")]
 pub mod socket;
 #[cfg(feature = "daemon")]
+pub mod systemd;
+#[cfg(feature = "daemon")]
 pub mod token;
 #[cfg(feature = "daemon")]
 pub mod vault;

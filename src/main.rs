@@ -12,6 +12,7 @@ use runner_secrets::{
     config::Config,
     dump, log,
     run::{Daemon, Policies},
+    systemd,
 };
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -196,20 +197,29 @@ fn reload(
     let mut hangup = signal(SignalKind::hangup())?;
     Ok(async move {
         while hangup.recv().await.is_some() {
+            systemd::reloading();
             policies.reopen();
-            match Config::load(&path) {
-                Ok(config) => {
-                    if let Err(error) = policies.replace(&config) {
-                        tracing::error!("not reloaded, the old policy stays in force: {error}");
-                    }
-                }
-                Err(error) => {
-                    tracing::error!("not reloaded, the old policy stays in force: {error}");
-                    for problem in error.problems() {
-                        tracing::error!("{problem}");
-                    }
-                }
+            let reread = reread(&path, &policies);
+            let mut status = policies.in_force();
+            if reread.is_err() {
+                status.push_str("; the last reload was refused, see the log");
             }
+            systemd::ready(&status);
         }
     })
+}
+
+fn reread(path: &Path, policies: &Policies) -> Result<(), ()> {
+    match Config::load(path) {
+        Ok(config) => policies.replace(&config).map_err(|error| {
+            tracing::error!("not reloaded, the old policy stays in force: {error}");
+        }),
+        Err(error) => {
+            tracing::error!("not reloaded, the old policy stays in force: {error}");
+            for problem in error.problems() {
+                tracing::error!("{problem}");
+            }
+            Err(())
+        }
+    }
 }

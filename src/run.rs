@@ -43,6 +43,7 @@ use crate::{
     provide::{Provider, presented::Presented},
     service::{Door, Entrance, Front, MOST_DECODED},
     socket::{self, Socket},
+    systemd,
 };
 
 type Service = InterceptedService<Entrance<SecretsProviderServer<Front<Azure>>>, Doorkeeper>;
@@ -235,7 +236,9 @@ impl Daemon {
         for gateway in mem::take(&mut self.gateways) {
             servers.spawn(gateway.serve(stop.clone()));
         }
-        let served = drained(servers, stop, self.config.limits.stop_timeout).await;
+        let watchdog = systemd::watchdog();
+        systemd::ready(&self.policies().in_force());
+        let served = drained(servers, stop, &self.config).await;
         drop(tasks);
         match on_stop {
             OnStop::Delete => self.provider.leases.end_all(),
@@ -244,6 +247,7 @@ impl Daemon {
         self.audit.flush();
         let closed = self.writer.close(self.config.audit.timeout);
         tracing::info!("stopped");
+        drop(watchdog);
         served.and(closed.map_err(Error::Unclosed))
     }
 
@@ -333,6 +337,17 @@ impl Policies {
         Ok(())
     }
 
+    /// Which policy is in force, as a line for people.
+    #[must_use]
+    pub fn in_force(&self) -> String {
+        let policy = self.provider.policy();
+        let (rules, mode) = (policy.rules(), policy.mode());
+        format!(
+            "serving; policy {:.12}, {rules} rules, mode {mode}",
+            policy.hash()
+        )
+    }
+
     /// Opens the audit trail's file anew, for whoever has renamed it.
     pub fn reopen(&self) {
         self.audit.reopen();
@@ -374,14 +389,20 @@ async fn closing(stop: impl Future<Output = ()>, on_stop: OnStop, leases: Arc<Le
     }
 }
 
+/// Longer than it takes to delete the files of a thousand jobs.
+const CLEARING_UP: Duration = Duration::from_secs(10);
+
 /// Waits for the servers: as long as they serve, then as long as draining may take.
 async fn drained(
     mut servers: JoinSet<()>,
     stop: impl Future<Output = ()>,
-    stop_timeout: Duration,
+    config: &Config,
 ) -> Result<(), Error> {
     stop.await;
     tracing::info!("stopping: letting requests end");
+    let stop_timeout = config.limits.stop_timeout;
+    // The files of jobs are deleted and the trail is closed after that.
+    systemd::stopping(stop_timeout + config.audit.timeout + CLEARING_UP);
     let all = async { while servers.join_next().await.is_some() {} };
     let ended = tokio::time::timeout(stop_timeout, all).await;
     ended.map_err(|_| Error::Slow(stop_timeout))
