@@ -6,8 +6,10 @@ mod check;
 mod effective;
 pub mod gateway;
 pub mod issuer;
+pub mod listen;
 pub(crate) mod raw;
 pub mod rule;
+mod tls;
 mod value;
 
 use std::{
@@ -18,15 +20,21 @@ use std::{
 };
 
 use self::raw::Problems;
-pub use self::{audit::Audit, raw::Problem};
+pub use self::{
+    audit::Audit,
+    listen::{Address, Listen},
+    raw::Problem,
+};
 use self::{issuer::Issuer, rule::Rules};
 use crate::{azure, policy};
 
 /// Everything that an operator decides.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// `[[listen]]`
+    /// `[[listen]]` with a socket
     pub listeners: Vec<Listen>,
+    /// `[[listen]]` with an address
+    pub addresses: Vec<Address>,
     /// `[files]`
     pub files: Files,
     /// `[azure]`, how to reach it
@@ -47,23 +55,6 @@ pub struct Config {
     pub limits: Limits,
     /// `[log]`
     pub log: Log,
-}
-
-/// One socket.
-#[derive(Clone, Debug)]
-pub struct Listen {
-    /// Its path.
-    pub socket: PathBuf,
-    /// Its mode.
-    pub mode: u32,
-    /// Its group, by name or number; otherwise the daemon's own.
-    pub group: Option<String>,
-    /// The users that may call; empty: whoever the mode admits.
-    pub allowed_uids: Vec<u32>,
-    /// How secrets get to the job.
-    pub delivery: Delivery,
-    /// Whether the service describes itself to tools such as grpcurl.
-    pub reflection: bool,
 }
 
 /// How secrets get to the job.
@@ -138,7 +129,7 @@ pub struct Limits {
     pub requests: usize,
     /// Requests that wait for their turn.
     pub queue: usize,
-    /// Requests a second of one user of the host, in the long run.
+    /// Requests a second of one caller, in the long run: a user of the host, or an address.
     pub caller_rate: u32,
     /// Requests a second with one ID token, in the long run.
     pub token_rate: u32,

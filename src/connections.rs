@@ -1,8 +1,9 @@
-//! The connections of all listeners: accepted as long as there is room for them, served over
-//! HTTP/2, and closed when nobody uses them. Where there is no room, the longest unused connection
+//! The connections of all listeners, sockets and addresses: accepted as long as there is room for
+//! them, served over HTTP/2, and closed when nobody uses them. Where there is no room, the longest unused connection
 //! of whoever has the most makes some. Knows nothing of what is asked over them; a connection with a
 //! request on it is left alone.
 
+mod accept;
 mod open;
 
 use std::{pin::pin, sync::Arc, time::Duration};
@@ -12,9 +13,8 @@ use hyper::{body::Incoming, server::conn::http2, service::service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{
-    net::{UnixListener, UnixStream},
+    io::{AsyncRead, AsyncWrite},
     task::JoinSet,
-    time::sleep,
 };
 use tonic::{
     body::Body,
@@ -22,9 +22,14 @@ use tonic::{
     service::Routes,
 };
 
-use self::open::{Busy, Open};
-pub(crate) use self::open::{Connections, Limits};
-use crate::socket::Peer;
+use self::{
+    accept::Accepted,
+    open::{Busy, Open},
+};
+pub(crate) use self::{
+    accept::{Connected, Listener, Party},
+    open::{Connections, Limits},
+};
 
 /// A request that is there at once needs no more, and a client that sends a byte at a time has to
 /// be done with its first head by then.
@@ -71,7 +76,7 @@ pub(crate) fn most(configured: usize) -> usize {
 
 /// Serves `routes` on `listener` until `stop`, then lets the requests that are running end.
 pub(crate) async fn serve(
-    listener: UnixListener,
+    listener: Listener,
     routes: Routes,
     connections: Arc<Connections>,
     stop: impl Future<Output = ()> + Clone + Send + 'static,
@@ -81,50 +86,53 @@ pub(crate) async fn serve(
     loop {
         let next = async {
             connections.room().await;
-            accepted(&listener).await
+            listener.accept().await
         };
-        let stream = tokio::select! {
-            stream = next => stream,
+        let accepted = tokio::select! {
+            accepted = next => accepted,
             Some(_) = serving.join_next() => continue,
             () = &mut stopped => break,
         };
-        let uid = stream.peer_cred().map(|peer| peer.uid());
-        let open = connections.open(uid.ok());
-        let peer = Peer::of(&stream, open.id());
-        let peer = peer.inspect_err(|error| tracing::warn!(%error, "a caller cannot be told"));
-        let peer = peer.ok();
-        serving.spawn(connection(stream, routes.clone(), peer, open, stop.clone()));
+        let open = connections.open(accepted.principal());
+        let (routes, stop) = (routes.clone(), stop.clone());
+        serving.spawn(async move {
+            match accepted {
+                Accepted::Local(stream) => {
+                    let party = accept::process(&stream);
+                    connection(stream, routes, party, &open, stop).await;
+                }
+                Accepted::Remote(remote) => {
+                    let shaken = tokio::select! {
+                        shaken = remote.shake() => shaken,
+                        () = open.evicted() => None,
+                        () = open.unused(FIRST_REQUEST) => None,
+                        () = stop.clone() => None,
+                    };
+                    if let Some((stream, party)) = shaken {
+                        connection(stream, routes, Some(party), &open, stop).await;
+                    }
+                }
+            }
+        });
     }
     while serving.join_next().await.is_some() {}
 }
 
-/// The next connection. Failing to accept, as without free file descriptors, passes.
-async fn accepted(listener: &UnixListener) -> UnixStream {
-    // Long enough not to spin, short enough that nobody notices.
-    const PAUSE: Duration = Duration::from_millis(100);
-    loop {
-        match listener.accept().await {
-            Ok((stream, _)) => return stream,
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection");
-                sleep(PAUSE).await;
-            }
-        }
-    }
-}
-
-/// One connection, from its first byte to its last.
+/// One connection, from the first byte of HTTP/2 to its last.
 async fn connection(
-    stream: UnixStream,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     routes: Routes,
-    peer: Option<Peer>,
-    open: Open,
+    party: Option<Party>,
+    open: &Open,
     stop: impl Future<Output = ()>,
 ) {
-    let open = &open;
+    let id = open.id();
+    let connected = party.map(|party| Connected { party, id });
     let answer = service_fn(|mut request: http::Request<Incoming>| {
         let busy = open.busy();
-        request.extensions_mut().insert(peer.clone());
+        if let Some(connected) = connected.clone() {
+            request.extensions_mut().insert(connected);
+        }
         let answer = routes.clone().call(request);
         async move { answer.await.map(|answer| held(answer, busy)) }
     });

@@ -17,7 +17,7 @@ pub(crate) mod metrics;
 mod payload;
 mod poll;
 mod report;
-pub(crate) mod tls;
+mod tls;
 mod trace;
 
 use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
@@ -25,21 +25,25 @@ use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 use hyper::{
     Method, Request, Response, StatusCode, body::Incoming, header::CONTENT_TYPE, http::HeaderValue,
 };
-use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::{
     gitlab::{Body, Broken, GitLab, full},
     metrics::Jobs,
 };
-use crate::{config::gateway::Gateway as Settings, service::Front, vault::Vault};
+use crate::{
+    config::gateway::Gateway as Settings,
+    service::Front,
+    tls::{self as server, Server},
+    vault::Vault,
+};
 
 /// Why there is no gateway.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Its certificate, or those that it is to trust.
     #[error("gateway: {0}")]
-    Tls(#[from] tls::Error),
+    Tls(#[from] server::Error),
     /// GitLab's address.
     #[error("gateway.gitlab_url: {0:?} is no address")]
     Url(String),
@@ -49,7 +53,7 @@ pub enum Error {
 pub(crate) struct Gateway<V> {
     front: Front<V>,
     gitlab: GitLab,
-    acceptor: Option<TlsAcceptor>,
+    tls: Option<Arc<Server>>,
     connect: bool,
     strip_id_tokens: bool,
     keep_alive: Duration,
@@ -81,12 +85,11 @@ impl<V: Vault> Gateway<V> {
         audiences: Vec<String>,
         metrics: Jobs,
     ) -> Result<Arc<Self>, Error> {
-        let certificate = settings.certificate.as_ref();
-        let acceptor = certificate.map(tls::inbound).transpose()?;
+        let tls = settings.certificate.clone().map(Server::new).transpose()?;
         Ok(Arc::new(Self {
             front,
             gitlab: GitLab::new(settings)?,
-            acceptor: acceptor.map(TlsAcceptor::from),
+            tls: tls.map(Arc::new),
             connect: settings.connect,
             strip_id_tokens: settings.strip_id_tokens,
             keep_alive: settings.keep_alive,
@@ -97,6 +100,11 @@ impl<V: Vault> Gateway<V> {
             tasks: TaskTracker::new(),
             leaving: CancellationToken::new(),
         }))
+    }
+
+    /// Its certificate, where it has one.
+    pub(crate) fn tls(&self) -> Option<&Arc<Server>> {
+        self.tls.as_ref()
     }
 
     /// Whether a job that needs secrets could have them, or what is in the way.
@@ -131,15 +139,30 @@ impl<V: Vault> Gateway<V> {
     }
 }
 
+/// How GitLab answers a poll for a job that has no token, or why it does not.
+pub(crate) async fn ask_without_token(settings: &Settings) -> Result<StatusCode, String> {
+    let gitlab = GitLab::new(settings).map_err(|error| error.to_string())?;
+    let poll = Request::post(gitlab.path("jobs/request")).header(CONTENT_TYPE, "application/json");
+    let poll = poll.body(full("{}")).map_err(|error| error.to_string())?;
+    match gitlab.send(poll).await {
+        Ok(answer) => Ok(answer.status()),
+        Err(error) => Err(format!("{error}: {}", causes(&error))),
+    }
+}
+
 /// GitLab did not answer; the runner tries again.
 fn unreachable(error: &Broken) -> Response<Body> {
-    let causes = std::iter::successors(error.source(), |error| error.source());
-    let causes: Vec<String> = causes.map(ToString::to_string).collect();
-    tracing::warn!(%error, causes = causes.join(": "), "GitLab does not answer");
+    tracing::warn!(%error, causes = causes(error), "GitLab does not answer");
     said(
         StatusCode::BAD_GATEWAY,
         "GitLab does not answer runner-secrets\n",
     )
+}
+
+fn causes(error: &Broken) -> String {
+    let causes = std::iter::successors(error.source(), |error| error.source());
+    let causes: Vec<String> = causes.map(ToString::to_string).collect();
+    causes.join(": ")
 }
 
 /// An answer of the gateway's own.

@@ -44,6 +44,8 @@ pub mod admin;
 pub mod audit;
 #[cfg(feature = "daemon")]
 pub mod azure;
+#[cfg(feature = "daemon")]
+pub mod caller;
 pub mod checkup;
 pub mod client;
 #[cfg(feature = "daemon")]
@@ -81,6 +83,8 @@ mod service;
 pub mod socket;
 #[cfg(feature = "daemon")]
 pub mod systemd;
+#[cfg(feature = "daemon")]
+pub mod tls;
 #[cfg(feature = "daemon")]
 pub mod token;
 #[cfg(feature = "daemon")]

@@ -23,6 +23,7 @@ pub use self::{
 use crate::{
     audit::{Record, user::User},
     azure::{ClientId, Cloud, TenantId},
+    caller::Principal,
     config::Delivery,
     error::{self, Error},
     files::{
@@ -41,7 +42,7 @@ use crate::{
 pub struct Provider<V> {
     /// Whose tokens are accepted.
     pub verifier: Verifier,
-    /// Which users presented which tokens.
+    /// Who presented which tokens.
     pub presented: Presented,
     /// What jobs may have; swapped whole when the operator reloads it.
     pub policy: RwLock<Arc<Policy>>,
@@ -89,20 +90,24 @@ impl<V: Vault> Provider<V> {
         Ok(explanations)
     }
 
-    /// Deletes the files of a lease now. One that is gone is a success.
+    /// Deletes the files of a lease now. One that is gone is a success; so is any to a caller over the
+    /// network, who never has one.
     pub async fn release(
         &self,
         lease: &str,
-        uid: u32,
+        principal: &Principal,
         token: &IdToken,
         deadline: Instant,
         record: &Record,
     ) -> Result<(), Error> {
         let field = || "id_token".to_owned();
         let claims = self
-            .verify(token, Some(uid), deadline, field, record)
+            .verify(token, Some(principal), deadline, field, record)
             .await?;
-        let ended = self.leases.release(lease, &holder(&claims, uid))?;
+        let ended = match principal {
+            Principal::User(uid) => self.leases.release(lease, &holder(&claims, *uid))?,
+            Principal::Remote(_) => false,
+        };
         if ended {
             // Otherwise it is only what the job says.
             record.leased(lease);
@@ -142,7 +147,13 @@ impl<V: Vault> Provider<V> {
             }
             let field = || format!("the ID token for {}", wanted.asked.variable);
             let claims = self
-                .verify(&wanted.token, call.uid, call.deadline, field, record)
+                .verify(
+                    &wanted.token,
+                    call.principal.as_ref(),
+                    call.deadline,
+                    field,
+                    record,
+                )
                 .await?;
             if call
                 .job_id
@@ -173,11 +184,11 @@ impl<V: Vault> Provider<V> {
         Ok(jobs)
     }
 
-    /// The claims of a token that this user may present.
+    /// The claims of a token that this caller may present.
     async fn verify(
         &self,
         token: &IdToken,
-        uid: Option<u32>,
+        principal: Option<&Principal>,
         deadline: Instant,
         field: impl Fn() -> String,
         record: &Record,
@@ -196,7 +207,7 @@ impl<V: Vault> Provider<V> {
                 error,
             })?;
         record.identified(account::job(&claims, &self.user));
-        record.presented(self.presented.by(uid, &claims, now)?);
+        record.presented(self.presented.by(principal, &claims, now)?);
         Ok(claims)
     }
 

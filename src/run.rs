@@ -1,6 +1,7 @@
 //! Wires everything together, serves, and drains. Takes its configuration and a stop signal; what
 //! can fail fails in [`Daemon::bind`], before anything is accepted.
 
+mod addresses;
 mod gateways;
 mod health;
 pub(crate) mod keys;
@@ -34,8 +35,8 @@ use crate::{
         user::{self, User},
     },
     azure::{self, Azure},
-    config::{Config, Listen, OnStop},
-    connections::{self, Connections},
+    config::{Config, Delivery, OnStop},
+    connections::{self, Connections, Listener},
     files::{self, lease::Leases, moment::Alarm},
     limits::{Admission, Bounds, Rate},
     metrics::Metrics,
@@ -44,6 +45,7 @@ use crate::{
     service::{Door, Entrance, Front, MOST_DECODED},
     socket::{self, Socket},
     systemd,
+    tls::{self, Server},
 };
 
 type Service = InterceptedService<Entrance<SecretsProviderServer<Front<Azure>>>, Doorkeeper>;
@@ -69,6 +71,9 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
+    /// An address for callers on the network cannot be had.
+    #[error(transparent)]
+    Address(#[from] addresses::Error),
     /// The audit trail cannot be written.
     #[error("audit: {0}")]
     Audit(#[from] audit::log::Error),
@@ -121,11 +126,21 @@ pub enum Error {
     },
 }
 
+/// A listener that is ready to accept, and what is served there.
+struct Open {
+    listener: Listener,
+    delivery: Delivery,
+    allowed_uids: Arc<[u32]>,
+    reflection: bool,
+    held: Option<socket::Held>,
+}
+
 /// A daemon that has its sockets and accepts as soon as it is served.
 #[derive(Debug)]
 pub struct Daemon {
     config: Config,
     sockets: Vec<Socket>,
+    addresses: Vec<addresses::Open>,
     provider: Arc<Provider<Azure>>,
     audit: Audit,
     writer: Writer,
@@ -136,16 +151,13 @@ pub struct Daemon {
 impl Daemon {
     /// Sets everything up and takes the sockets.
     pub fn bind(config: Config) -> Result<Self, Error> {
-        let bounds = azure::Bounds {
-            requests: config.limits.upstream_requests,
-            reads: config.limits.vault_reads,
-        };
-        let vault = Azure::new(&config.azure, bounds)?;
+        let vault = vault(&config)?;
         let verifier = keys::verifier(&config.issuers)?;
         let user = User::load(&config.audit.user)?;
         // Whoever has the sockets is the daemon that may look at what an earlier one left, and the
         // only one on the trail.
         let sockets = socket::open(&config.listeners)?;
+        let addresses = addresses::open(&config)?;
         let (files, notes) = place::open(&config)?.unzip();
         let (log, writer) = Log::open(&config.audit)?;
         let metrics = Metrics::new()?;
@@ -182,6 +194,7 @@ impl Daemon {
         }
         Ok(Self {
             sockets,
+            addresses,
             gateways,
             provider,
             audit,
@@ -197,6 +210,7 @@ impl Daemon {
         Policies {
             provider: self.provider.clone(),
             audit: self.audit.clone(),
+            certificates: self.certificates(),
         }
     }
 
@@ -216,22 +230,17 @@ impl Daemon {
         let (connections, admission) = self.bounds();
         let mut servers = JoinSet::new();
         let mut held = Vec::new();
-        for (socket, listen) in mem::take(&mut self.sockets)
-            .into_iter()
-            .zip(&self.config.listeners)
-        {
-            let mut routes = Routes::new(self.service(listen, admission.clone()));
+        for open in self.listeners()? {
+            let mut routes = Routes::new(self.service(&open, admission.clone()));
             routes = routes.add_service(health.clone());
-            if listen.reflection {
+            if open.reflection {
                 routes = routes.add_service(reflection()?);
             }
-            let listener = listener(socket.listener, &socket.path)?;
             let (connections, leaving) = (connections.clone(), leaving.clone());
             servers.spawn(async move {
-                connections::serve(listener, routes.prepare(), connections, leaving).await;
+                connections::serve(open.listener, routes.prepare(), connections, leaving).await;
             });
-            held.push(socket.held);
-            tracing::info!(socket = %socket.path.display(), delivery = %listen.delivery, "listening");
+            held.push(open.held);
         }
         for gateway in mem::take(&mut self.gateways) {
             servers.spawn(gateway.serve(stop.clone()));
@@ -251,17 +260,50 @@ impl Daemon {
         served.and(closed.map_err(Error::Unclosed))
     }
 
-    /// What the listener `listen` serves.
-    fn service(&self, listen: &Listen, admission: Arc<Admission>) -> Service {
+    /// All sockets and addresses, which nobody has been accepted on.
+    fn listeners(&mut self) -> Result<Vec<Open>, Error> {
+        let mut open = Vec::new();
+        let sockets = mem::take(&mut self.sockets).into_iter();
+        for (socket, listen) in sockets.zip(&self.config.listeners) {
+            let listener = listener(socket.listener, &socket.path)?;
+            tracing::info!(socket = %socket.path.display(), delivery = %listen.delivery, "listening");
+            open.push(Open {
+                listener: Listener::Local(listener),
+                delivery: listen.delivery,
+                allowed_uids: listen.allowed_uids.as_slice().into(),
+                reflection: listen.reflection,
+                held: socket.held,
+            });
+        }
+        let addresses = mem::take(&mut self.addresses).into_iter();
+        for (opened, settings) in addresses.zip(&self.config.addresses) {
+            let delivery = Delivery::Inline {
+                disk_allowed: settings.disk_allowed,
+            };
+            let client_certificates = settings.tls.client_ca.is_some();
+            tracing::info!(address = %opened.address, %delivery, client_certificates, "listening");
+            open.push(Open {
+                listener: Listener::Remote(opened.listener, opened.tls),
+                delivery,
+                allowed_uids: Arc::default(),
+                reflection: settings.reflection,
+                held: None,
+            });
+        }
+        Ok(open)
+    }
+
+    /// What the listener `open` serves.
+    fn service(&self, open: &Open, admission: Arc<Admission>) -> Service {
         let front = Front {
             audit: self.audit.clone(),
             provider: self.provider.clone(),
-            delivery: listen.delivery,
+            delivery: open.delivery,
             limits: self.config.limits.clone(),
         };
         let door = Door {
             audit: self.audit.clone(),
-            allowed_uids: listen.allowed_uids.as_slice().into(),
+            allowed_uids: open.allowed_uids.clone(),
             request_timeout: self.config.limits.request_timeout,
         };
         let service = SecretsProviderServer::new(front);
@@ -271,6 +313,13 @@ impl Daemon {
             audit: self.audit.clone(),
         };
         InterceptedService::new(entrance, Doorkeeper(door))
+    }
+
+    /// The certificates of all addresses and gateways.
+    fn certificates(&self) -> Arc<[Arc<Server>]> {
+        let addresses = self.addresses.iter().map(|open| &open.tls);
+        let gateways = self.gateways.iter().filter_map(gateways::Open::tls);
+        addresses.chain(gateways).cloned().collect()
     }
 
     /// How much all listeners together take.
@@ -300,6 +349,7 @@ impl Daemon {
         tasks.spawn(async move { provider.leases.expire(&alarm).await });
         let audit = self.audit.clone();
         tasks.spawn(async move { audit.sum_up().await });
+        tasks.spawn(tls::watch(self.certificates()));
         if let Some((bound, admin)) = self.admin.take() {
             tracing::info!(address = %bound.address(), "answers /metrics, /livez and /readyz");
             tasks.spawn(async move {
@@ -312,11 +362,13 @@ impl Daemon {
     }
 }
 
-/// The policy of a running daemon.
+/// What a running daemon takes without a restart: its policy, and certificates under the paths that it
+/// has.
 #[derive(Clone, Debug)]
 pub struct Policies {
     provider: Arc<Provider<Azure>>,
     audit: Audit,
+    certificates: Arc<[Arc<Server>]>,
 }
 
 impl Policies {
@@ -326,14 +378,10 @@ impl Policies {
         let new = policy(config);
         let old = self.provider.policy();
         trail::policy(&self.audit, config, &new, Some(old.hash()))?;
-        tracing::info!(
-            old = old.hash(),
-            new = new.hash(),
-            rules = new.rules(),
-            mode = %new.mode(),
-            "policy reloaded"
-        );
+        let (hash, rules, mode) = (new.hash().to_owned(), new.rules(), new.mode());
         self.provider.set_policy(new);
+        // Who reads this gets what it says.
+        tracing::info!(old = old.hash(), new = hash, rules, %mode, "policy reloaded");
         Ok(())
     }
 
@@ -348,10 +396,22 @@ impl Policies {
         )
     }
 
-    /// Opens the audit trail's file anew, for whoever has renamed it.
+    /// Opens the audit trail's file anew, for whoever has renamed it, and reads certificates anew.
     pub fn reopen(&self) {
         self.audit.reopen();
+        for certificate in &*self.certificates {
+            certificate.read_anew();
+        }
     }
+}
+
+/// The backend.
+fn vault(config: &Config) -> Result<Azure, azure::SetUpError> {
+    let bounds = azure::Bounds {
+        requests: config.limits.upstream_requests,
+        reads: config.limits.vault_reads,
+    };
+    Azure::new(&config.azure, bounds)
 }
 
 /// What is answered to monitoring, and where, if anywhere.

@@ -65,11 +65,11 @@ impl<V: Vault> SecretsProvider for Front<V> {
         self.answered("release", request, async |arrival, request, record| {
             let ReleaseRequest { lease_id, id_token } = request;
             let what = "a release by nobody";
-            let uid = arrival.caller.uid().ok_or(Error::Bug { what })?;
+            let principal = arrival.principal.as_ref().ok_or(Error::Bug { what })?;
             let token = IdToken::new(id_token);
-            let releasing = self
-                .provider
-                .release(&lease_id, uid, &token, arrival.deadline, record);
+            let releasing =
+                self.provider
+                    .release(&lease_id, principal, &token, arrival.deadline, record);
             releasing.await.map(|()| ReleaseResponse {})
         })
         .await
@@ -110,7 +110,9 @@ impl<V> Front<V> {
         work: impl AsyncFnOnce(&mut Record) -> Result<Told, Error>,
     ) -> Result<Told, Error> {
         let outcome = async {
-            let mut record = self.audit.record(call, &arrival.request_id, arrival.caller);
+            let mut record = self
+                .audit
+                .record(call, &arrival.request_id, arrival.caller.clone());
             let outcome = work(&mut record).await;
             record.close(outcome.as_ref().map(|_| ()));
             outcome

@@ -68,7 +68,8 @@ pub(crate) fn secret_name(index: u64) -> String {
 pub(crate) struct Emulated {
     part: Part,
     pub(crate) ready: Ready,
-    jobs: u64,
+    /// The id of the job whose token is next.
+    pub(crate) next_job: u64,
 }
 
 impl Emulated {
@@ -80,7 +81,7 @@ impl Emulated {
         Self {
             part,
             ready,
-            jobs: 0,
+            next_job: 0,
         }
     }
 
@@ -101,8 +102,8 @@ impl Emulated {
     /// ID tokens of as many jobs.
     pub(crate) async fn tokens(&mut self, count: usize) -> Vec<String> {
         let count = u64::try_from(count).unwrap();
-        let first = self.jobs;
-        self.jobs += count;
+        let first = self.next_job;
+        self.next_job += count;
         let command = json!({"tokens": count, "first": first});
         self.part.ask(&command).await
     }

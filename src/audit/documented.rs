@@ -16,6 +16,8 @@ use super::{
     },
 };
 
+use crate::caller::Remote;
+
 const PAGE: &str = include_str!("../../docs/audit.md");
 
 /// Does not compile when there is an event more than [`events`] has: add it there.
@@ -99,6 +101,7 @@ fn of_requests() -> Vec<Event> {
             count: 1,
             by: vec![RefusedBy {
                 uid: Some(1),
+                address: Some(IpAddr::from([127, 0, 0, 1])),
                 reason: text(),
                 count: 1,
             }],
@@ -118,9 +121,12 @@ fn clock() -> Clock {
 }
 
 fn from_a_runner() -> Request {
-    let address = IpAddr::from([127, 0, 0, 1]);
+    let remote = Remote {
+        address: IpAddr::from([127, 0, 0, 1]),
+        certificate: Some(text()),
+    };
     Request {
-        caller: Caller::Remote { address },
+        caller: Caller::Remote(remote),
         ..request()
     }
 }

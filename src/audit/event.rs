@@ -7,6 +7,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 use serde::{Deserialize, Serialize};
 
 use super::chain::{Digest, Head};
+use crate::caller::Remote;
 
 /// What a record is of.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -148,16 +149,13 @@ pub struct Request {
 }
 
 /// Who called.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Caller {
     /// A process of this host, over a socket.
     Local(Local),
-    /// A runner, over the network.
-    Remote {
-        /// Where it called from, as far as TCP tells.
-        address: IpAddr,
-    },
+    /// A job or a runner, over the network.
+    Remote(Remote),
 }
 
 impl Default for Caller {
@@ -172,7 +170,16 @@ impl Caller {
     pub fn uid(&self) -> Option<u32> {
         match self {
             Self::Local(process) => Some(process.uid),
-            Self::Remote { .. } => None,
+            Self::Remote(_) => None,
+        }
+    }
+
+    /// Its address, where it called over the network.
+    #[must_use]
+    pub fn address(&self) -> Option<IpAddr> {
+        match self {
+            Self::Local(_) => None,
+            Self::Remote(remote) => Some(remote.address),
         }
     }
 
@@ -181,7 +188,7 @@ impl Caller {
     pub fn pid(&self) -> Option<i32> {
         match self {
             Self::Local(process) => process.pid,
-            Self::Remote { .. } => None,
+            Self::Remote(_) => None,
         }
     }
 }
@@ -304,12 +311,15 @@ pub struct Refused {
     pub by: Vec<RefusedBy>,
 }
 
-/// Refusals of one user for one reason.
+/// Refusals of one user or one address for one reason.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RefusedBy {
     /// The user; absent for what came over the network.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub uid: Option<u32>,
+    /// The address, of what came over the network.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<IpAddr>,
     /// The reason.
     pub reason: String,
     /// How many.

@@ -167,13 +167,13 @@ impl Record {
     /// Whoever was identified gets a record; the others too, as long as they are few.
     fn failed(&self, reason: &str, message: Option<String>) {
         self.count(reason);
-        let (identified, uid) = {
+        let (identified, caller) = {
             let request = held(&self.request);
-            (request.job.is_some(), request.caller.uid())
+            (request.job.is_some(), request.caller.clone())
         };
         if !identified && reason == Reason::AuditFailed.name() {
             self.audit.turned_away();
-        } else if identified || self.audit.refusals().admit(uid, reason, Instant::now()) {
+        } else if identified || self.audit.refusals().admit(&caller, reason, Instant::now()) {
             self.audit.write(self.outcome(reason, message));
         }
     }

@@ -1,15 +1,16 @@
 //! Refusals of callers that nobody identified. Anybody who can connect can cause them, as many as
-//! they like, so only some get a record of their own; the others are counted by user and reason and
+//! they like, so only some get a record of their own; the others are counted by caller and reason and
 //! recorded in one line a minute. A flood fills no disk, and hides nobody's number.
 
 use std::{
     collections::BTreeMap,
+    net::IpAddr,
     time::{Duration, SystemTime},
 };
 
 use tokio::time::Instant;
 
-use super::event::{Refused, RefusedBy};
+use super::event::{Caller, Refused, RefusedBy};
 
 /// The refusals of the current minute.
 #[derive(Debug)]
@@ -18,14 +19,14 @@ pub(super) struct Refusals {
     wall: SystemTime,
     recorded: u32,
     count: u64,
-    by: BTreeMap<(Option<u32>, String), u64>,
+    by: BTreeMap<(Option<u32>, Option<IpAddr>, String), u64>,
 }
 
 /// How long refusals are counted before they are summed up.
 pub(super) const MINUTE: Duration = Duration::from_secs(60);
 /// Ample for mistakes; at half a kilobyte each, a flood writes 70 MB a day.
 const RECORDED: u32 = 100;
-/// Users and reasons that are told apart; reasons are a dozen.
+/// Callers and reasons that are told apart; reasons are a dozen.
 const APART: usize = 200;
 /// As many as somebody reads.
 const LISTED: usize = 20;
@@ -44,7 +45,7 @@ impl Default for Refusals {
 
 impl Refusals {
     /// Whether this refusal gets a record of its own; otherwise it is counted.
-    pub(super) fn admit(&mut self, uid: Option<u32>, reason: &str, now: Instant) -> bool {
+    pub(super) fn admit(&mut self, caller: &Caller, reason: &str, now: Instant) -> bool {
         // What was counted is waiting for its summary, and the new minute with it.
         if self.count == 0 && now.saturating_duration_since(self.since) >= MINUTE {
             *self = Self::since(now);
@@ -54,7 +55,7 @@ impl Refusals {
             return true;
         }
         self.count += 1;
-        let key = (uid, reason.to_owned());
+        let key = (caller.uid(), caller.address(), reason.to_owned());
         if self.by.len() < APART || self.by.contains_key(&key) {
             *self.by.entry(key).or_default() += 1;
         }
@@ -70,7 +71,12 @@ impl Refusals {
         let mut by: Vec<RefusedBy> = ended
             .by
             .into_iter()
-            .map(|((uid, reason), count)| RefusedBy { uid, reason, count })
+            .map(|((uid, address, reason), count)| RefusedBy {
+                uid,
+                address,
+                reason,
+                count,
+            })
             .collect();
         by.sort_by_key(|by| std::cmp::Reverse(by.count));
         by.truncate(LISTED);
@@ -95,15 +101,23 @@ mod tests {
 
     use tokio::time::Instant;
 
-    use super::{APART, LISTED, MINUTE, RECORDED, Refusals};
+    use super::{APART, Caller, LISTED, MINUTE, RECORDED, Refusals};
+    use crate::{audit::event::Local, caller::Remote};
+
+    fn user(uid: u32) -> Caller {
+        Caller::Local(Local {
+            uid,
+            ..Local::default()
+        })
+    }
 
     #[test]
     fn a_few_are_recorded_and_a_flood_is_counted() {
         let start = Instant::now();
         let mut refusals = Refusals::default();
-        let admitted = (0..1000).filter(|_| refusals.admit(Some(7), "TOKEN_INVALID", start));
+        let admitted = (0..1000).filter(|_| refusals.admit(&user(7), "TOKEN_INVALID", start));
         assert_eq!(admitted.count(), RECORDED as usize);
-        assert!(!refusals.admit(Some(8), "CALLER_DENIED", start));
+        assert!(!refusals.admit(&user(8), "CALLER_DENIED", start));
         let summary = refusals.sum_up(start + MINUTE).unwrap();
         assert_eq!(summary.count, 1001 - u64::from(RECORDED));
         let by: Vec<(u32, &str, u64)> = summary
@@ -122,7 +136,7 @@ mod tests {
         for minute in 0..3 {
             let now = start + MINUTE * minute + Duration::from_secs(1);
             for _ in 0..RECORDED {
-                assert!(refusals.admit(Some(7), "TOKEN_INVALID", now));
+                assert!(refusals.admit(&user(7), "TOKEN_INVALID", now));
             }
             assert!(refusals.by.is_empty());
         }
@@ -133,11 +147,27 @@ mod tests {
         let start = Instant::now();
         let mut refusals = Refusals::default();
         for uid in 0..5000 {
-            refusals.admit(Some(uid), "CALLER_DENIED", start);
+            refusals.admit(&user(uid), "CALLER_DENIED", start);
         }
         assert!(refusals.by.len() <= APART);
         let summary = refusals.sum_up(start + MINUTE).unwrap();
         assert_eq!(summary.count, 5000 - u64::from(RECORDED));
         assert_eq!(summary.by.len(), LISTED);
+    }
+
+    #[test]
+    fn addresses_are_told_apart() {
+        let start = Instant::now();
+        let mut refusals = Refusals::default();
+        let hosts = [[10, 0, 0, 1], [10, 0, 0, 2]];
+        let callers = hosts.map(|host| Caller::Remote(Remote::at(host.into())));
+        for caller in callers.iter().cycle().take(2 * RECORDED as usize) {
+            refusals.admit(caller, "TOKEN_INVALID", start);
+        }
+        let summary = refusals.sum_up(start + MINUTE).unwrap();
+        assert_eq!(summary.count, u64::from(RECORDED));
+        let by: Vec<_> = summary.by.iter().map(|by| (by.address, by.count)).collect();
+        let each = u64::from(RECORDED) / 2;
+        assert_eq!(by, hosts.map(|host| (Some(host.into()), each)));
     }
 }

@@ -14,6 +14,7 @@ use crate::{
 };
 
 mod azure;
+mod gateway;
 mod issuer;
 
 /// Goes through all of it; 1 if anything is wrong.
@@ -29,6 +30,7 @@ pub(super) async fn examine(
             host(&config, &mut checkup).await;
             issuer::examine(&config, &mut checkup).await;
             azure::examine(&config, &mut checkup).await;
+            gateway::examine(&config, &mut checkup).await;
         }
         Err(error) => {
             let step = Step::wrong("configuration", error.to_string());

@@ -1,17 +1,12 @@
 //! From the TOML as typed to what it means: a function for each table, every mistake noted.
 
-use std::{
-    fs,
-    os::unix::ffi::OsStrExt as _,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{fs, os::unix::ffi::OsStrExt as _, path::PathBuf, time::Duration};
 
 use super::{
-    Config, Delivery, Files, Limits, Listen, Log, LogFormat, OnStop, audit, gateway, issuer,
+    Config, Files, Limits, Log, LogFormat, OnStop, audit, gateway, issuer, listen,
     raw::Table,
     rule::{self, Rules},
-    value::{Count, DeliveryChoice, Host, HttpUrl, HttpsUrl, Octal},
+    value::{Count, Host, HttpUrl, HttpsUrl, Octal},
 };
 use crate::{
     azure::{self, ClientId, Cloud, TenantId},
@@ -20,7 +15,7 @@ use crate::{
 };
 
 pub(super) fn config(mut root: Table<'_>) -> Option<Config> {
-    let listeners = listeners(&mut root);
+    let (listeners, addresses) = listen::read(&mut root);
     let files = files(root.table("files"));
     let azure = azure(root.table("azure"));
     let issuers = issuer::read(&mut root);
@@ -34,6 +29,7 @@ pub(super) fn config(mut root: Table<'_>) -> Option<Config> {
     vaults_of_the_cloud(&root, &rules, &azure.cloud);
     Some(Config {
         listeners,
+        addresses,
         files,
         azure,
         defaults,
@@ -56,51 +52,6 @@ fn vaults_of_the_cloud(root: &Table<'_>, rules: &Rules, cloud: &Cloud) {
             }
         }
     }
-}
-
-fn listeners(root: &mut Table<'_>) -> Vec<Listen> {
-    let tables = root.tables("listen");
-    if tables.is_empty() && !root.has("gateway") {
-        let example = "is missing; at least one socket is needed: [[listen]] with socket = \"/run/runner-secrets/api/api.sock\"";
-        root.problem("listen", example.to_owned());
-    }
-    let mut listeners: Vec<Listen> = Vec::new();
-    for table in tables {
-        let taken = |socket: &Path| listeners.iter().any(|listen| listen.socket == socket);
-        listeners.extend(listen(table, taken));
-    }
-    listeners
-}
-
-fn listen(mut table: Table<'_>, taken: impl Fn(&Path) -> bool) -> Option<Listen> {
-    let socket = table.required::<PathBuf>("socket");
-    if socket.as_deref().is_some_and(taken) {
-        table.problem("socket", "is the socket of another [[listen]]".to_owned());
-    }
-    let Octal(mode) = table.or("socket_mode", Octal(0o660));
-    let group = table.optional::<String>("socket_group");
-    let allowed_uids = table.or("allowed_uids", Vec::new());
-    let choice = table.or("delivery", DeliveryChoice::Files);
-    let disk_allowed = table.optional::<bool>("inline_disk");
-    if disk_allowed.is_some() && choice == DeliveryChoice::Files {
-        let problem = "has a meaning only with delivery = \"inline\"";
-        table.problem("inline_disk", problem.to_owned());
-    }
-    let delivery = match choice {
-        DeliveryChoice::Files => Delivery::Files,
-        DeliveryChoice::Inline => Delivery::Inline {
-            disk_allowed: disk_allowed.unwrap_or(false),
-        },
-    };
-    let reflection = table.or("reflection", false);
-    Some(Listen {
-        socket: socket?,
-        mode,
-        group,
-        allowed_uids,
-        delivery,
-        reflection,
-    })
 }
 
 fn files(mut table: Table<'_>) -> Files {

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use url::Url;
 
 use super::{
-    Config, Delivery, Files, Limits, Listen, audit::Audit, gateway::Gateway, issuer,
+    Address, Config, Delivery, Files, Limits, Listen, audit::Audit, gateway::Gateway, issuer,
     issuer::KeySource,
 };
 use crate::{azure, policy::Defaults, vault::Origin};
@@ -16,7 +16,8 @@ impl Config {
     /// Every table but the rules, which the policy's text has.
     #[must_use]
     pub fn effective(&self) -> Value {
-        let listeners: Vec<Value> = self.listeners.iter().map(listen).collect();
+        let sockets = self.listeners.iter().map(listen);
+        let listeners: Vec<Value> = sockets.chain(self.addresses.iter().map(address)).collect();
         let issuers: Vec<Value> = self.issuers.iter().map(issuer).collect();
         let gateways: Vec<Value> = self.gateways.iter().map(gateway).collect();
         json!({
@@ -66,6 +67,18 @@ fn listen(listen: &Listen) -> Value {
         "delivery": delivery,
         "inline_disk": inline_disk,
         "reflection": listen.reflection,
+    })
+}
+
+fn address(address: &Address) -> Value {
+    json!({
+        "address": address.address,
+        "tls_cert": address.tls.chain,
+        "tls_key": address.tls.key,
+        "client_ca": address.tls.client_ca,
+        "delivery": "inline",
+        "inline_disk": address.disk_allowed,
+        "reflection": address.reflection,
     })
 }
 

@@ -4,8 +4,8 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use url::Url;
 
-use super::{audit::certificates, raw::Table, value::Count};
-use crate::{azure, gateway::tls};
+use super::{audit::certificates, raw::Table, tls, value::Count};
+use crate::{azure, tls::Settings};
 
 /// One way between runners and a GitLab.
 #[derive(Clone, Debug)]
@@ -17,7 +17,7 @@ pub struct Gateway {
     /// Certificates to trust for GitLab besides the system's.
     pub ca: Option<azure::Ca>,
     /// The gateway's own certificate; without one it speaks plain HTTP.
-    pub certificate: Option<Certificate>,
+    pub certificate: Option<Settings>,
     /// Whether it is a proxy that runners reach GitLab through by CONNECT.
     pub connect: bool,
     /// Whether jobs lose the ID tokens that are for us.
@@ -26,15 +26,6 @@ pub struct Gateway {
     pub keep_alive: Duration,
     /// Connections at a time.
     pub connections: usize,
-}
-
-/// A certificate and its key, in PEM.
-#[derive(Clone, Debug)]
-pub struct Certificate {
-    /// The certificate, and those that lead from it to an authority.
-    pub chain: PathBuf,
-    /// Its key.
-    pub key: PathBuf,
 }
 
 pub(super) fn read(root: &mut Table<'_>) -> Vec<Gateway> {
@@ -63,7 +54,7 @@ fn gateway(table: &mut Table<'_>) -> Option<Gateway> {
             None
         }
     });
-    let certificate = own(table);
+    let certificate = tls::certificate(table, "http/1.1", false);
     let connect = table.or("connect", false);
     if connect {
         if !table.has("tls_cert") {
@@ -107,30 +98,4 @@ fn is_plain(url: &Url) -> bool {
     let user = !url.username().is_empty() || url.password().is_some();
     let more = url.query().is_some() || url.fragment().is_some();
     matches!(url.scheme(), "http" | "https") && url.has_host() && !user && !more
-}
-
-fn own(table: &mut Table<'_>) -> Option<Certificate> {
-    let chain = table.optional::<PathBuf>("tls_cert");
-    let key = table.optional::<PathBuf>("tls_key");
-    match (chain, key) {
-        (Some(chain), Some(key)) => {
-            let certificate = Certificate { chain, key };
-            if let Err(error) = tls::inbound(&certificate) {
-                table.problem("tls_cert", error.to_string());
-            }
-            Some(certificate)
-        }
-        (None, None) => None,
-        (chain, _) => {
-            // A wrong value was noted already.
-            let (there, missing) = match chain {
-                Some(_) => ("tls_cert", "tls_key"),
-                None => ("tls_key", "tls_cert"),
-            };
-            if !table.has(missing) {
-                table.problem(there, format!("is of no use without {missing}"));
-            }
-            None
-        }
-    }
 }

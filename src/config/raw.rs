@@ -134,6 +134,13 @@ impl<'a> Table<'a> {
         self.optional(key).unwrap_or(default)
     }
 
+    /// Makes `key` known as one that must not be here; if it is, `problem` says why.
+    pub(crate) fn refuse(&mut self, key: &'static str, problem: &str) {
+        if self.value(key).is_some() {
+            self.problem(key, problem.to_owned());
+        }
+    }
+
     /// The table `[key]`, which may be absent.
     pub(crate) fn table(&mut self, key: &'static str) -> Table<'a> {
         let value = self.value(key);

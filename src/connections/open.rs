@@ -18,6 +18,8 @@ use tokio::{
 };
 use tonic::{Status, body::Body};
 
+use crate::caller::Principal;
+
 /// How many there can be, and how long one may be unused.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
@@ -37,7 +39,7 @@ pub(crate) struct Connections {
 
 #[derive(Debug)]
 struct Entry {
-    uid: Option<u32>,
+    of: Option<Principal>,
     requests: usize,
     had_one: bool,
     /// Since when there is no request on it.
@@ -82,12 +84,12 @@ impl Connections {
         false
     }
 
-    /// A new connection of the user `uid`.
-    pub(super) fn open(self: &Arc<Self>, uid: Option<u32>) -> Open {
+    /// A new connection, of `of` as far as that is known when it begins.
+    pub(super) fn open(self: &Arc<Self>, of: Option<Principal>) -> Open {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let evict = Arc::new(Notify::new());
         let entry = Entry {
-            uid,
+            of,
             requests: 0,
             had_one: false,
             since: Instant::now(),
@@ -107,15 +109,16 @@ impl Connections {
     }
 }
 
-/// The longest unused connection of the user who has the most unused ones.
+/// The longest unused connection of whoever has the most unused ones.
 fn spare(open: &mut HashMap<u64, Entry>) -> Option<&mut Entry> {
-    let mut users: HashMap<Option<u32>, usize> = HashMap::new();
+    let mut callers: HashMap<Option<&Principal>, usize> = HashMap::new();
     for entry in open.values().filter(|entry| entry.requests == 0) {
-        *users.entry(entry.uid).or_default() += 1;
+        *callers.entry(entry.of.as_ref()).or_default() += 1;
     }
-    let (uid, _) = users.into_iter().max_by_key(|(_, unused)| *unused)?;
+    let (most, _) = callers.into_iter().max_by_key(|(_, unused)| *unused)?;
+    let most = most.cloned();
     let unused = open.values_mut();
-    let unused = unused.filter(|entry| entry.uid == uid && entry.requests == 0);
+    let unused = unused.filter(|entry| entry.of == most && entry.requests == 0);
     unused.min_by_key(|entry| entry.since)
 }
 

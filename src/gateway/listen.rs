@@ -88,9 +88,9 @@ impl<V: Vault> Gateway<V> {
         let peer = peer.ip();
         // Without it, the end of an answer could wait for an acknowledgement.
         drop(tcp.set_nodelay(true));
-        match &self.acceptor {
-            Some(acceptor) if !self.connect => {
-                if let Some(tls) = shake(acceptor, tcp).await {
+        match &self.tls {
+            Some(tls) if !self.connect => {
+                if let Some(tls) = shake(&tls.acceptor(), tcp).await {
                     self.clone().converse(tls, peer).await;
                 }
             }
@@ -145,7 +145,7 @@ impl<V: Vault> Gateway<V> {
         let upgrading = upgrade::on(&mut request);
         let gateway = self.clone();
         self.open.spawn(async move {
-            let Some(acceptor) = gateway.acceptor.clone() else {
+            let Some(acceptor) = gateway.tls.as_ref().map(|tls| tls.acceptor()) else {
                 return;
             };
             let Ok(Ok(upgraded)) = timeout(HANDSHAKE, upgrading).await else {

@@ -27,6 +27,7 @@ use super::{
     trace::Cause,
 };
 use crate::{
+    caller::Remote,
     error::Error,
     provide::{Content, Provided},
     service::Arrival,
@@ -180,7 +181,7 @@ async fn resolve<V: Vault>(
 ) -> Option<Result<Provided, Box<Cause>>> {
     let job = taken.job()?;
     let timeout = gateway.front.limits.request_timeout;
-    let arrival = match Arrival::over_the_network(peer, timeout) {
+    let arrival = match Arrival::from_gitlab(Remote::at(peer), timeout) {
         Ok(arrival) => arrival,
         Err(error) => {
             return Some(Err(Cause::of(error, String::new())));

@@ -1,6 +1,6 @@
 //! Which requests are worked on: so many at a time, so many more that wait for their turn, and a
-//! refusal at once for everyone beyond. Turns go by user of the host, and for one user by
-//! connection; nobody can hold every place, however slow what they ask for.
+//! refusal at once for everyone beyond. Turns go by caller, a user of the host or an address, and for
+//! one caller by connection; nobody can hold every place, however slow what they ask for.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -17,7 +17,7 @@ use super::{
     rate::{Pace, Rate},
     turns::{Queue as _, Turns},
 };
-use crate::error::Error;
+use crate::{caller::Principal, error::Error};
 
 /// What is let in.
 #[derive(Clone, Copy, Debug)]
@@ -26,7 +26,7 @@ pub(crate) struct Bounds {
     pub(crate) requests: usize,
     /// Requests that wait.
     pub(crate) queue: usize,
-    /// Requests of one user.
+    /// Requests of one caller.
     pub(crate) rate: Rate,
 }
 
@@ -40,14 +40,14 @@ pub(crate) struct Admission {
 #[derive(Debug, Default)]
 struct State {
     running: usize,
-    waiting: Turns<u32, Turns<u64, VecDeque<Waiting>>>,
-    callers: HashMap<u32, Caller>,
+    waiting: Turns<Principal, Turns<u64, VecDeque<Waiting>>>,
+    callers: HashMap<Principal, Caller>,
 }
 
 /// Who waits for a place; instead, there can be a refusal.
 type Waiting = oneshot::Sender<Result<Admitted, Error>>;
 
-/// A user of the host.
+/// What one caller has.
 #[derive(Debug, Default)]
 struct Caller {
     running: usize,
@@ -58,14 +58,14 @@ struct Caller {
 #[derive(Debug)]
 pub(crate) struct Admitted {
     admission: Arc<Admission>,
-    uid: u32,
+    principal: Principal,
 }
 
 impl Drop for Admitted {
     fn drop(&mut self) {
         let mut state = self.admission.state();
         state.running -= 1;
-        if let Some(caller) = state.callers.get_mut(&self.uid) {
+        if let Some(caller) = state.callers.get_mut(&self.principal) {
             caller.running -= 1;
         }
         let next = self.admission.next(&mut state);
@@ -85,14 +85,14 @@ impl Admission {
         })
     }
 
-    /// A place for a request of the user `uid` on `connection`, as soon as it is its turn.
+    /// A place for a request of `principal` on `connection`, as soon as it is its turn.
     pub(crate) async fn enter(
         self: &Arc<Self>,
-        uid: u32,
+        principal: Principal,
         connection: u64,
         deadline: Instant,
     ) -> Result<Admitted, Error> {
-        let place = self.ask(uid, connection, Instant::now())?;
+        let place = self.ask(principal, connection, Instant::now())?;
         let waiting = "waiting for other requests to end";
         match timeout_at(deadline, place).await {
             Ok(Ok(place)) => place,
@@ -106,14 +106,14 @@ impl Admission {
     /// Joins the queue, which is where a place comes from also when one is free.
     fn ask(
         self: &Arc<Self>,
-        uid: u32,
+        principal: Principal,
         connection: u64,
         now: Instant,
     ) -> Result<oneshot::Receiver<Result<Admitted, Error>>, Error> {
         let (sender, receiver) = oneshot::channel();
         let mut state = self.state();
-        state.spend(uid, self.bounds.rate, now)?;
-        state.waiting.add(uid, |connections| {
+        state.spend(&principal, self.bounds.rate, now)?;
+        state.waiting.add(principal, |connections| {
             connections.add(connection, |queue| queue.push_back(sender));
         });
         let next = self.next(&mut state);
@@ -142,15 +142,18 @@ impl Admission {
         } = state;
         // The last eighth is for others: requests that hang must not hang everybody's.
         let most = self.bounds.requests - self.bounds.requests / 8;
-        let may = |uid| {
-            let caller = callers.get(&uid);
+        let may = |principal: &Principal| {
+            let caller = callers.get(principal);
             caller.is_none_or(|caller| caller.running < most)
         };
-        let (uid, next) = waiting.next_of(may)?;
+        let (principal, next) = waiting.next_of(may)?;
         state.running += 1;
-        callers.entry(uid).or_default().running += 1;
-        let admission = Arc::clone(self);
-        Some((next, Admitted { admission, uid }))
+        callers.entry(principal.clone()).or_default().running += 1;
+        let admitted = Admitted {
+            admission: Arc::clone(self),
+            principal,
+        };
+        Some((next, admitted))
     }
 
     /// Who is one too many: the newest of whoever has the most waiting.
@@ -169,21 +172,30 @@ impl Admission {
 }
 
 impl State {
-    /// Counts a request of `uid` against its rate.
-    fn spend(&mut self, uid: u32, rate: Rate, now: Instant) -> Result<(), Error> {
-        // A host has some dozen users that run jobs; user namespaces can make it more.
+    /// Counts a request of `principal` against its rate.
+    fn spend(&mut self, principal: &Principal, rate: Rate, now: Instant) -> Result<(), Error> {
+        // A host has some dozen users that run jobs, and a cluster some thousand pods; user namespaces
+        // can make it more.
         const MOST: usize = 10_000;
         if self.callers.len() >= MOST {
             let busy = |caller: &Caller| caller.running > 0 || !caller.pace.is_rested(now);
             self.callers.retain(|_, caller| busy(caller));
         }
-        let caller = self.callers.entry(uid).or_default();
+        let caller = self.callers.entry(principal.clone()).or_default();
+        let problem = match principal {
+            Principal::User(_) => {
+                "this user of the host sends more requests than limits.caller_rate allows"
+            }
+            Principal::Remote(_) => {
+                "this address sends more requests than limits.caller_rate allows"
+            }
+        };
         caller
             .pace
             .take(rate, now)
-            .map_err(|wait| Error::Overloaded {
-                problem: "this user of the host sends more requests than limits.caller_rate allows",
-                retry_after: wait,
+            .map_err(|retry_after| Error::Overloaded {
+                problem,
+                retry_after,
             })
     }
 }
@@ -196,7 +208,7 @@ mod tests {
     use tokio::{task::yield_now, time::Instant};
 
     use super::{Admission, Admitted, Bounds, Rate};
-    use crate::error::Error;
+    use crate::{caller::Principal, error::Error};
 
     fn admission(requests: usize, queue: usize) -> Arc<Admission> {
         Admission::new(Bounds {
@@ -212,7 +224,8 @@ mod tests {
     async fn ask(admission: &Arc<Admission>, uid: u32, connection: u64) -> Asking {
         let deadline = Instant::now() + Duration::from_secs(30);
         let admission = Arc::clone(admission);
-        let asking = tokio::spawn(async move { admission.enter(uid, connection, deadline).await });
+        let user = Principal::User(uid);
+        let asking = tokio::spawn(async move { admission.enter(user, connection, deadline).await });
         yield_now().await;
         asking
     }

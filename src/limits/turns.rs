@@ -56,7 +56,7 @@ impl<T> Queue for VecDeque<oneshot::Sender<T>> {
     }
 }
 
-impl<K: Copy + Eq, Q: Queue> Queue for Turns<K, Q> {
+impl<K: Clone + Eq, Q: Queue> Queue for Turns<K, Q> {
     type Waiting = Q::Waiting;
 
     fn next(&mut self) -> Option<Self::Waiting> {
@@ -91,7 +91,7 @@ impl<K: Copy + Eq, Q: Queue> Queue for Turns<K, Q> {
     }
 }
 
-impl<K: Copy + Eq, Q: Queue> Turns<K, Q> {
+impl<K: Clone + Eq, Q: Queue> Turns<K, Q> {
     /// What waits under `key`, for more to be added; a new key has the last turn.
     pub(crate) fn add(&mut self, key: K, add: impl FnOnce(&mut Q)) {
         if let Some((_, queue)) = self.0.iter_mut().find(|(known, _)| *known == key) {
@@ -104,13 +104,13 @@ impl<K: Copy + Eq, Q: Queue> Turns<K, Q> {
 
     /// The next that waits under a key which `may` have a turn, with its key, whose next turn comes
     /// after all others'.
-    pub(crate) fn next_of(&mut self, may: impl Fn(K) -> bool) -> Option<(K, Q::Waiting)> {
+    pub(crate) fn next_of(&mut self, may: impl Fn(&K) -> bool) -> Option<(K, Q::Waiting)> {
         loop {
-            let at = self.0.iter().position(|(key, _)| may(*key))?;
+            let at = self.0.iter().position(|(key, _)| may(key))?;
             let (key, mut queue) = self.0.remove(at)?;
             let next = queue.next();
             if !queue.is_empty() {
-                self.0.push_back((key, queue));
+                self.0.push_back((key.clone(), queue));
             }
             if let Some(next) = next {
                 return Some((key, next));
@@ -185,9 +185,9 @@ mod tests {
     fn who_may_not_is_passed_over_and_keeps_the_turn() {
         let mut turns = Flat::default();
         let _held = waiting(&mut turns, &[1, 2, 1]);
-        let next = turns.next_of(|key| key != 1).map(|(key, _)| key);
+        let next = turns.next_of(|key| *key != 1).map(|(key, _)| key);
         assert_eq!(next, Some(2));
-        assert!(turns.next_of(|key| key != 1).is_none());
+        assert!(turns.next_of(|key| *key != 1).is_none());
         assert_eq!(order(&mut turns), [1, 1]);
     }
 }

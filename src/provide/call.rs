@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::SystemTime};
 use tokio::time::Instant;
 
 use crate::{
+    caller::Principal,
     config::Delivery,
     files::lease::Granted,
     name::VariableName,
@@ -20,6 +21,8 @@ pub struct Call {
     pub request_id: String,
     /// The user of the calling process; `None` where no process of this host calls.
     pub uid: Option<u32>,
+    /// Who presents the tokens; `None` where the job came from GitLab itself.
+    pub principal: Option<Principal>,
     /// The calling process, where the system tells it.
     pub pid: Option<i32>,
     /// The same, held by a descriptor.

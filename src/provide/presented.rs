@@ -1,6 +1,7 @@
-//! Which user presented which token. The first to present one is the one it was given to; from
-//! another user it is a token that was taken. What processes of one user do to each other cannot be
-//! told apart this way, nor can containers that run as the same user.
+//! Who presented which token. The first to present one is the one it was given to; from another user,
+//! or from another place on the network, it is a token that was taken. What processes of one user do
+//! to each other cannot be told apart this way, nor can containers that run as the same user, nor
+//! hosts behind one address.
 
 use std::{
     collections::HashMap,
@@ -12,6 +13,7 @@ use aws_lc_rs::digest;
 use tokio::time::Instant;
 
 use crate::{
+    caller::Principal,
     error::Error,
     limits::{Pace, Rate},
     token::Claims,
@@ -27,7 +29,7 @@ pub struct Presented {
 
 #[derive(Debug)]
 struct First {
-    uid: Option<u32>,
+    by: Option<Principal>,
     until: SystemTime,
     times: u64,
     pace: Pace,
@@ -55,12 +57,12 @@ impl Presented {
         }
     }
 
-    /// Takes note that `uid` presented a verified token, and gives how often that was. Another
-    /// user's is refused, and so is one that comes too often. One that came from GitLab itself,
-    /// without a user, is nobody's yet.
+    /// Takes note that `principal` presented a verified token, and gives how often that was. Somebody
+    /// else's is refused, and so is one that comes too often. One that came from GitLab itself is
+    /// nobody's yet.
     pub(super) fn by(
         &self,
-        uid: Option<u32>,
+        principal: Option<&Principal>,
         claims: &Claims,
         now: SystemTime,
     ) -> Result<u64, Error> {
@@ -70,7 +72,7 @@ impl Presented {
             make_room(&mut tokens, now);
         }
         let first = tokens.entry(identity).or_insert_with(|| First {
-            uid,
+            by: principal.cloned(),
             until: claims.expires_at,
             times: 0,
             pace: Pace::default(),
@@ -79,10 +81,11 @@ impl Presented {
                 times: 0,
             },
         });
-        first.uid = first.uid.or(uid);
-        if uid.is_some() && first.uid != uid {
-            let problem = "another user of this host presented the same ID token before";
-            return Err(Error::CallerDenied { problem });
+        if let Some(principal) = principal {
+            let by = first.by.get_or_insert_with(|| principal.clone());
+            if by != principal {
+                return Err(taken_from(by));
+            }
         }
         let spent = first.pace.take(self.rate, Instant::now());
         spent.map_err(|retry_after| Error::Overloaded {
@@ -132,6 +135,17 @@ impl Presented {
     }
 }
 
+/// The refusal of a token that its first presenter did not give away.
+fn taken_from(first: &Principal) -> Error {
+    let problem = match first {
+        Principal::User(_) => "another user of this host presented the same ID token before",
+        Principal::Remote(_) => {
+            "somebody at another address, or with another certificate, presented the same ID token before"
+        }
+    };
+    Error::CallerDenied { problem }
+}
+
 /// Drops what has expired; if that is nothing, the half that expires first.
 fn make_room(tokens: &mut HashMap<[u8; digest::SHA256_OUTPUT_LEN], First>, now: SystemTime) {
     tokens.retain(|_, first| first.until > now);
@@ -169,7 +183,13 @@ mod tests {
     use tokio::time::Instant;
 
     use super::Presented;
-    use crate::token::Claims;
+    use crate::{
+        caller::{Principal, Remote},
+        token::Claims,
+    };
+
+    const ONE: Option<&Principal> = Some(&Principal::User(1));
+    const TWO: Option<&Principal> = Some(&Principal::User(2));
 
     fn claims(jti: &str, exp: u64) -> Claims {
         let common =
@@ -184,19 +204,41 @@ mod tests {
     #[test]
     fn a_token_is_of_the_user_who_presents_it_first() {
         let presented = Presented::new(100);
-        assert!(presented.by(Some(1), &claims("a", 10), at(1)).is_ok());
-        assert!(presented.by(Some(1), &claims("a", 10), at(2)).is_ok());
-        assert!(presented.by(Some(2), &claims("a", 10), at(2)).is_err());
-        assert!(presented.by(Some(2), &claims("b", 10), at(2)).is_ok());
+        assert!(presented.by(ONE, &claims("a", 10), at(1)).is_ok());
+        assert!(presented.by(ONE, &claims("a", 10), at(2)).is_ok());
+        assert!(presented.by(TWO, &claims("a", 10), at(2)).is_err());
+        assert!(presented.by(TWO, &claims("b", 10), at(2)).is_ok());
+    }
+
+    #[test]
+    fn a_token_is_of_the_address_and_the_certificate_that_present_it_first() {
+        let presented = Presented::new(100);
+        let at = |host: u8, certificate: Option<&str>| {
+            Principal::Remote(Remote {
+                certificate: certificate.map(str::to_owned),
+                ..Remote::at([10, 0, 0, host].into())
+            })
+        };
+        let by = |principal: &Principal, jti: &str| {
+            presented.by(Some(principal), &claims(jti, 10), super::UNIX_EPOCH)
+        };
+        assert!(by(&at(1, None), "a").is_ok());
+        assert!(by(&at(1, None), "a").is_ok());
+        assert!(by(&at(2, None), "a").is_err());
+        assert!(by(&at(1, Some("CN=a")), "a").is_err());
+        assert!(by(&Principal::User(1), "a").is_err());
+        assert!(by(&at(1, Some("CN=a")), "b").is_ok());
+        assert!(by(&at(1, Some("CN=b")), "b").is_err());
+        assert!(by(&at(1, Some("CN=a")), "b").is_ok());
     }
 
     #[test]
     fn a_token_from_gitlab_itself_is_still_to_be_had() {
         let presented = Presented::new(100);
         assert!(presented.by(None, &claims("a", 10), at(1)).is_ok());
-        assert!(presented.by(Some(1), &claims("a", 10), at(2)).is_ok());
+        assert!(presented.by(ONE, &claims("a", 10), at(2)).is_ok());
         assert!(presented.by(None, &claims("a", 10), at(2)).is_ok());
-        assert!(presented.by(Some(2), &claims("a", 10), at(2)).is_err());
+        assert!(presented.by(TWO, &claims("a", 10), at(2)).is_err());
     }
 
     #[test]
@@ -205,20 +247,18 @@ mod tests {
         let most = u64::try_from(Presented::MOST).unwrap();
         for token in 0..most {
             presented
-                .by(Some(1), &claims(&token.to_string(), 10 + token), at(1))
+                .by(ONE, &claims(&token.to_string(), 10 + token), at(1))
                 .unwrap();
         }
-        presented
-            .by(Some(1), &claims("more", most * 2), at(1))
-            .unwrap();
+        presented.by(ONE, &claims("more", most * 2), at(1)).unwrap();
         let held = presented.tokens().len();
         assert!(held <= Presented::MOST / 2 + 1, "{held}");
         presented
-            .by(Some(1), &claims("late", most * 3), at(most * 2))
+            .by(ONE, &claims("late", most * 3), at(most * 2))
             .unwrap();
         assert!(
             presented
-                .by(Some(2), &claims("late", most * 3), at(most * 2))
+                .by(TWO, &claims("late", most * 3), at(most * 2))
                 .is_err()
         );
     }
@@ -227,10 +267,10 @@ mod tests {
     fn a_token_that_comes_too_often_is_refused_for_a_while() {
         let presented = Presented::new(5);
         for _ in 0..50 {
-            presented.by(Some(1), &claims("a", 10), at(1)).unwrap();
+            presented.by(ONE, &claims("a", 10), at(1)).unwrap();
         }
-        assert!(presented.by(Some(1), &claims("a", 10), at(1)).is_err());
-        assert!(presented.by(Some(1), &claims("b", 10), at(1)).is_ok());
+        assert!(presented.by(ONE, &claims("a", 10), at(1)).is_err());
+        assert!(presented.by(ONE, &claims("b", 10), at(1)).is_ok());
     }
 
     #[test]
@@ -238,8 +278,8 @@ mod tests {
         let presented = Presented::new(100);
         let start = Instant::now();
         let (one, other) = (claims("a", 10), claims("b", 10));
-        presented.by(Some(1), &one, at(1)).unwrap();
-        presented.by(Some(1), &other, at(1)).unwrap();
+        presented.by(ONE, &one, at(1)).unwrap();
+        presented.by(ONE, &other, at(1)).unwrap();
         for _ in 0..30 {
             assert!(presented.explains(&one, start).is_ok());
         }

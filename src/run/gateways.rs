@@ -4,6 +4,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use tokio::net::TcpListener;
 
+use super::addresses;
 use crate::{
     audit::Audit,
     azure::Azure,
@@ -11,6 +12,7 @@ use crate::{
     gateway::{self, Gateway, metrics::Jobs},
     provide::Provider,
     service::Front,
+    tls::Server,
 };
 
 /// Why there is none.
@@ -37,6 +39,11 @@ pub(super) struct Open {
 }
 
 impl Open {
+    /// Its certificate, where it has one.
+    pub(super) fn tls(&self) -> Option<&Arc<Server>> {
+        self.gateway.tls()
+    }
+
     /// Serves until `stop`, and then until everything has ended that had begun.
     pub(super) async fn serve(self, stop: impl Future<Output = ()> + Send) {
         self.gateway.serve(self.listener, stop).await;
@@ -53,7 +60,7 @@ pub(super) fn open(
     let audiences = config.issuers.iter().flat_map(|issuer| &issuer.audiences);
     let audiences: Vec<String> = audiences.cloned().collect();
     let gateway = |settings: &Settings| {
-        let listener = listener(settings.listen).map_err(|source| Error::Listen {
+        let listener = addresses::listener(settings.listen).map_err(|source| Error::Listen {
             address: settings.listen,
             source,
         })?;
@@ -73,10 +80,4 @@ pub(super) fn open(
         Ok(Open { listener, gateway })
     };
     config.gateways.iter().map(gateway).collect()
-}
-
-fn listener(address: SocketAddr) -> std::io::Result<TcpListener> {
-    let listener = std::net::TcpListener::bind(address)?;
-    listener.set_nonblocking(true)?;
-    TcpListener::from_std(listener)
 }

@@ -1,7 +1,7 @@
 //! What is known of a request before its body is read: its id, who calls, how long there is. A
 //! caller that may not call is turned away here.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 use tonic::{Request, Status, metadata::MetadataMap};
@@ -12,6 +12,8 @@ use crate::{
         Audit,
         event::{Caller, Local},
     },
+    caller::{Principal, Remote},
+    connections::{Connected, Party},
     error::Error,
     process::Process,
     socket::Peer,
@@ -22,6 +24,8 @@ use crate::{
 pub(crate) struct Arrival {
     pub(crate) request_id: String,
     pub(super) caller: Caller,
+    /// Whom it counts against, and whose the tokens in it are; `None` for a job that came from GitLab.
+    pub(super) principal: Option<Principal>,
     /// The calling process itself, where it still runs.
     pub(super) process: Option<Arc<Process>>,
     /// Which of the daemon's connections it came over.
@@ -33,7 +37,7 @@ pub(crate) struct Arrival {
 #[derive(Clone, Debug)]
 pub(crate) struct Door {
     pub(crate) audit: Audit,
-    /// Empty: whoever the socket's mode admits.
+    /// Users of this host that may call; empty: whoever the socket's mode admits.
     pub(crate) allowed_uids: Arc<[u32]>,
     /// The longest, whatever the caller allows.
     pub(crate) request_timeout: Duration,
@@ -43,55 +47,75 @@ impl Door {
     /// Attaches an [`Arrival`] to a request, or turns it away.
     pub(crate) fn admit(&self, mut request: Request<()>) -> Result<Request<()>, Status> {
         let request_id = request_id().map_err(|error| encode::status("", &error))?;
-        let peer = request.extensions().get::<Option<Peer>>().cloned();
-        let admitted = self.may_call(&request_id, peer.flatten());
-        let peer = admitted.map_err(|error| encode::status(&request_id, &error))?;
+        let from = request.extensions().get::<Connected>().cloned();
+        let admitted = self.may_call(&request_id, from);
+        let from = admitted.map_err(|error| encode::status(&request_id, &error))?;
         let longest = self.request_timeout;
         let allowed = timeout(request.metadata()).map_or(longest, |asked| longest.min(asked));
         request.extensions_mut().insert(Arrival {
             request_id,
-            caller: peer.caller(),
-            connection: peer.connection,
-            process: peer.process,
+            caller: from.party.caller(),
+            principal: Some(from.party.principal()),
+            connection: from.id,
+            process: from.party.process(),
             deadline: Instant::now() + allowed,
         });
         Ok(request)
     }
 
-    fn may_call(&self, request_id: &str, peer: Option<Peer>) -> Result<Peer, Error> {
+    fn may_call(&self, request_id: &str, from: Option<Connected>) -> Result<Connected, Error> {
         let denied = |problem| Error::CallerDenied { problem };
-        let peer = peer.ok_or_else(|| denied("the calling process cannot be told"))?;
-        if self.allowed_uids.is_empty() || self.allowed_uids.contains(&peer.uid) {
-            return Ok(peer);
+        let from = from.ok_or_else(|| denied("the calling process cannot be told"))?;
+        match &from.party {
+            Party::Process(peer) if !self.admits(peer.uid) => {}
+            Party::Process(_) | Party::Remote(_) => return Ok(from),
         }
         let error = denied("this user of the host may not use the daemon");
-        turned_away(&self.audit, request_id, peer.caller(), &error);
+        turned_away(&self.audit, request_id, from.party.caller(), &error);
         Err(error)
+    }
+
+    fn admits(&self, uid: u32) -> bool {
+        self.allowed_uids.is_empty() || self.allowed_uids.contains(&uid)
     }
 }
 
 /// Puts on record that a request ends here, before it is read.
 pub(super) fn turned_away(audit: &Audit, request_id: &str, caller: Caller, error: &Error) {
-    span("connect", request_id, caller).in_scope(|| {
+    span("connect", request_id, &caller).in_scope(|| {
         audit
             .record("connect", request_id, caller)
             .close(Err(error));
     });
 }
 
-impl Peer {
+impl Party {
     fn caller(&self) -> Caller {
-        let Self { uid, gid, pid, .. } = *self;
-        Caller::Local(Local { uid, gid, pid })
+        match self {
+            Self::Process(Peer { uid, gid, pid, .. }) => Caller::Local(Local {
+                uid: *uid,
+                gid: *gid,
+                pid: *pid,
+            }),
+            Self::Remote(remote) => Caller::Remote(remote.clone()),
+        }
+    }
+
+    fn process(&self) -> Option<Arc<Process>> {
+        match self {
+            Self::Process(peer) => peer.process.clone(),
+            Self::Remote(_) => None,
+        }
     }
 }
 
 impl Arrival {
-    /// A request that came now, over the network.
-    pub(crate) fn over_the_network(address: IpAddr, timeout: Duration) -> Result<Self, Error> {
+    /// A job that GitLab gave now to the runner at `runner`.
+    pub(crate) fn from_gitlab(runner: Remote, timeout: Duration) -> Result<Self, Error> {
         Ok(Self {
             request_id: request_id()?,
-            caller: Caller::Remote { address },
+            caller: Caller::Remote(runner),
+            principal: None,
             process: None,
             connection: 0,
             deadline: Instant::now() + timeout,
@@ -107,16 +131,22 @@ impl Arrival {
 
     /// The span that all lines on this request are in.
     pub(super) fn span(&self, call: &'static str) -> tracing::Span {
-        span(call, &self.request_id, self.caller)
+        span(call, &self.request_id, &self.caller)
     }
 }
 
-fn span(call: &'static str, request_id: &str, caller: Caller) -> tracing::Span {
+fn span(call: &'static str, request_id: &str, caller: &Caller) -> tracing::Span {
     match caller {
         Caller::Local(Local { uid, gid, pid }) => {
             tracing::info_span!("request", call, request_id, uid, gid, pid)
         }
-        Caller::Remote { address } => tracing::info_span!("request", call, request_id, %address),
+        Caller::Remote(Remote {
+            address,
+            certificate,
+        }) => {
+            let certificate = certificate.as_deref();
+            tracing::info_span!("request", call, request_id, %address, certificate)
+        }
     }
 }
 

@@ -37,6 +37,11 @@ pub(super) fn call<V>(
         let problem = format!("has {count} entries; this daemon takes at most {most}");
         return Err(invalid("secrets", problem));
     }
+    if request.owner_pid != 0 && arrival.caller.uid().is_none() {
+        let problem =
+            "names a process of this host, and nobody on the network is one; leave it out";
+        return Err(invalid("owner_pid", problem.to_owned()));
+    }
     let mut tokens = Tokens::new(request.id_token);
     let wanted = request.secrets.into_iter();
     let wanted = wanted
@@ -45,6 +50,7 @@ pub(super) fn call<V>(
         request_id: arrival.request_id.clone(),
         uid: arrival.caller.uid(),
         pid: arrival.caller.pid(),
+        principal: arrival.principal.clone(),
         job_id: None,
         process: arrival.process.clone(),
         owner_pid: (request.owner_pid != 0).then_some(request.owner_pid),

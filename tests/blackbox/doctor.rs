@@ -16,8 +16,14 @@ use crate::{
 const NO_TENANT: &str = "00000000-0000-4000-8000-000000000000";
 
 async fn run(place: &Place, arguments: &[&str]) -> Output {
+    with(place, arguments, &[]).await
+}
+
+/// In an environment.
+async fn with(place: &Place, arguments: &[&str], environment: &[(&str, &str)]) -> Output {
     let mut command = Command::new(PROGRAM);
     command.arg("doctor").args(arguments).env_clear();
+    command.envs(environment.iter().copied());
     command.arg("--config").arg(place.path("config.toml"));
     let output = timeout(PATIENCE, command.kill_on_drop(true).output()).await;
     output.expect("doctor does not end").unwrap()
@@ -52,7 +58,7 @@ async fn all_is_well_on_a_host_where_jobs_get_their_secrets() {
         "                 curl -fsS https://localhost:",
         "                 what a private GitLab can do: docs/azure.md#a-private-gitlab",
         "✓ certificates   1 in ",
-        "✓ proxy          127.0.0.1:",
+        "✓ proxy          azure.proxy_url: 127.0.0.1:",
         "✓ entra          login.microsoftonline.com on the tenant 3e1f0a52-",
         "✓ clock          0 s ",
         "✓ vault          https://demo.vault.azure.net answers, of the tenant 3e1f0a52-",
@@ -269,4 +275,51 @@ async fn a_password_of_a_proxy_is_not_shown() {
     config.write(&place.path("config.toml"));
     let said = examined(&place, 1).await;
     assert!(!said.contains("hunter2"), "{said}");
+}
+
+/// Where the configuration has no proxy, the environment's counts, as for the daemon.
+#[tokio::test]
+async fn a_proxy_of_the_environment_is_looked_at() {
+    let (place, emulator) = (Place::new(), emulator().await);
+    let config = config(&place, &emulator).unset("azure.proxy_url");
+    config.write(&place.path("config.toml"));
+    for (name, address) in [
+        ("HTTPS_PROXY", "http://somebody:hunter2@127.0.0.1:1"),
+        ("https_proxy", "http://somebody:hunter2@127.0.0.1:1"),
+        ("ALL_PROXY", "127.0.0.1:1"),
+    ] {
+        let output = with(&place, &[], &[(name, address)]).await;
+        let said = String::from_utf8(output.stdout).unwrap();
+        let line = format!("✗ proxy          {name}: 127.0.0.1:1: ");
+        assert!(said.contains(&line), "{said}");
+        assert!(said.contains(&format!("correct {name}")), "{said}");
+        assert!(!said.contains("hunter2"), "{said}");
+    }
+}
+
+/// A gateway that nobody answers at, and a GitLab that it cannot reach.
+#[tokio::test]
+async fn what_is_broken_about_a_gateway_is_named() {
+    let gateway = |url: &str| {
+        let keys = format!("[[gateway]]\nlisten = \"127.0.0.1:1\"\ngitlab_url = {url:?}\n");
+        move |config: Config, _: &Place, _: &Emulator| config.more(&keys)
+    };
+    let nobody = "https://localhost:1";
+    broken("not started", gateway(nobody), "gateway", "127.0.0.1:1").await;
+    broken("no GitLab", gateway(nobody), "gitlab", "localhost:1").await;
+    let tls = |config: Config, _: &Place, emulator: &Emulator| {
+        let url = &emulator.ready().issuer_url;
+        let keys = format!("[[gateway]]\nlisten = \"127.0.0.1:1\"\ngitlab_url = {url:?}\n");
+        config.more(&keys)
+    };
+    broken("unknown CA", tls, "gitlab", "gateway.ca_file").await;
+    let other = |config: Config, _: &Place, emulator: &Emulator| {
+        let (url, ca) = (&emulator.ready().issuer_url, &emulator.ready().ca_file);
+        let keys = format!(
+            "[[gateway]]\nlisten = \"127.0.0.1:1\"\ngitlab_url = {url:?}\nca_file = {ca:?}\n"
+        );
+        config.more(&keys)
+    };
+    // It answers, and has no jobs for runners.
+    broken("no GitLab", other, "gitlab", "is not GitLab's answer").await;
 }

@@ -234,6 +234,23 @@ async fn what_the_daemon_refuses_is_explained() {
     );
 }
 
+/// Refused before anything of the request is read, or before anything is done.
+#[tokio::test]
+async fn what_the_daemon_cannot_do_is_explained() {
+    let mut stage = with(|config| config.set("listen.allowed_uids", "[4294967294]")).await;
+    golden(
+        "caller-denied",
+        &usual(&mut stage, one("db-password")).await,
+    );
+
+    let mut stage = self::stage().await;
+    // A directory where the file was: what is written next has nowhere to go.
+    let trail = stage.place.trail();
+    fs::remove_file(&trail).unwrap();
+    fs::create_dir(&trail).unwrap();
+    golden("audit-failed", &usual(&mut stage, one("db-password")).await);
+}
+
 /// The page says of a code what a job's log says.
 #[test]
 fn the_page_says_of_every_code_what_a_job_is_told() {

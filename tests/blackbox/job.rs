@@ -52,6 +52,11 @@ impl Job {
         self
     }
 
+    pub(crate) fn without(mut self, name: &str) -> Self {
+        self.variables.retain(|(known, _)| known != name);
+        self
+    }
+
     /// Runs `runner-secrets` to its end.
     pub(crate) async fn run(&self, arguments: &[&str]) -> Output {
         self.program(CLIENT, arguments).await

@@ -4,19 +4,9 @@
 //! recognisable. Then everything happens to them that can happen, once for every reason that a
 //! request can end with, and everything that daemon and client ever said is searched.
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    fs,
-    future::Future,
-    pin::Pin,
-    time::Duration,
-};
+use std::{fs, future::Future, pin::Pin, time::Duration};
 
 use azure_emulator::{Attributes, Permission};
-use base64::{
-    Engine as _,
-    engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD},
-};
 use futures_util::future::join_all;
 use runner_secrets_proto::{Reason, reason::TABLE};
 use serde_json::{Map, Value, json};
@@ -24,6 +14,7 @@ use tonic::Request;
 
 use crate::{
     call::{Ask, Caller, Refusal, ask},
+    canaries::Canaries,
     daemon::{AUDIENCE, NOBODY, names},
     job::{Job, entry, stderr},
     stage::{Stage, VAULT, vault_url, vaults},
@@ -287,74 +278,12 @@ fn prepare(stage: &Stage) {
     stage.emulator.set_permissions(permissions);
 }
 
-/// Everything that must not be seen, in every form in which it could be.
-#[derive(Default)]
-struct Canaries(BTreeSet<Vec<u8>>);
-
-impl Canaries {
-    fn of(stage: &Stage) -> Self {
-        let mut canaries = Self::default();
-        canaries.add(CANARY);
-        for request in stage.emulator.requests() {
-            if request.route == "token" {
-                let form: Vec<_> = url::form_urlencoded::parse(request.body.as_bytes()).collect();
-                let assertion = form.iter().find(|(name, _)| name == "client_assertion");
-                // A connection that was cut carried less.
-                if let Some((_, assertion)) = assertion {
-                    canaries.add_token(assertion);
-                }
-            }
-            if let Some(bearer) = request.headers.get("authorization") {
-                let token = bearer.as_str().unwrap().strip_prefix("Bearer ").unwrap();
-                canaries.add_token(token);
-            }
-        }
-        assert!(canaries.0.len() > 10, "nothing was asked");
-        canaries
-    }
-
-    /// What the token says, and what makes it genuine; its header is the same for all.
-    fn add_token(&mut self, token: &str) {
-        for part in token.split('.').skip(1) {
-            // Also where a line is cut.
-            self.add(&part[..40.min(part.len())]);
-            self.add(&part[part.len() / 2..][..40.min(part.len() / 2)]);
-        }
-    }
-
-    fn add(&mut self, text: &str) {
-        if text.is_empty() {
-            return;
-        }
-        let bytes = text.as_bytes();
-        self.0.insert(bytes.to_vec());
-        // As `{:?}` of bytes has it.
-        let list: Vec<String> = bytes.iter().take(12).map(u8::to_string).collect();
-        self.0.insert(list.join(", ").into_bytes());
-        let digits: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        self.0.insert(digits.concat().into_bytes());
-        self.0.insert(STANDARD.encode(bytes).into_bytes());
-        self.0.insert(STANDARD_NO_PAD.encode(bytes).into_bytes());
-        self.0.insert(URL_SAFE_NO_PAD.encode(bytes).into_bytes());
-    }
-
-    /// Looks for all of them at once: logs are long, and there are many.
-    fn assert_absent(&self, place: &str, output: &[u8]) {
-        let mut by_start: HashMap<[u8; 2], Vec<&[u8]>> = HashMap::new();
-        for canary in &self.0 {
-            let start = [canary[0], canary[1]];
-            by_start.entry(start).or_default().push(canary);
-        }
-        for (at, start) in output.windows(2).enumerate() {
-            let candidates = by_start.get(start).into_iter().flatten();
-            for canary in candidates {
-                if output[at..].starts_with(canary) {
-                    let around = &output[at.saturating_sub(300)..(at + 60).min(output.len())];
-                    panic!("{place}: {}", String::from_utf8_lossy(around));
-                }
-            }
-        }
-    }
+/// What went to the services, and the value.
+fn seen(stage: &Stage) -> Canaries {
+    let mut canaries = Canaries::default();
+    canaries.add(CANARY);
+    canaries.add_sent(&stage.emulator);
+    canaries
 }
 
 #[tokio::test]
@@ -390,7 +319,7 @@ async fn no_canary_is_seen_through_any_reason() {
     call.abort();
     stage.daemon.logs("abandoned").await;
 
-    let canaries = Canaries::of(&stage);
+    let canaries = seen(&stage);
     stage.daemon.stop(rustix::process::Signal::TERM).await;
     let log = stage.daemon.log();
     assert!(log.contains("TRACE"), "the log is not loud");
@@ -498,7 +427,7 @@ async fn the_client_prints_no_canary_but_the_value_that_was_asked_for() {
                 outputs.push((format!("{what}, stdout"), output.stdout));
             }
         }
-        let canaries = Canaries::of(&stage);
+        let canaries = seen(&stage);
         stage.daemon.stop(rustix::process::Signal::INT).await;
         outputs.push((
             "the daemon's log".to_owned(),

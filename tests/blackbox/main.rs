@@ -8,7 +8,8 @@
 //!
 //! [`daemon`] starts the program, [`call`] talks to it, [`stage`] puts it beside an emulator and
 //! [`job`] runs the client; [`signer`] makes tokens that no emulator would, and a [`trap`] listens
-//! where nobody should come; a [`crowd`] is many callers. All other modules are tests.
+//! where nobody should come; a [`crowd`] is many callers. [`ci`] makes jobs of pipelines, and [`tree`]
+//! reads TOML and YAML. All other modules are tests.
 
 #![expect(
     clippy::expect_used,
@@ -26,7 +27,14 @@
     reason = "tables of cases are as long as they are"
 )]
 
+mod authority;
 mod call;
+mod canaries;
+#[expect(
+    dead_code,
+    reason = "shared with the gateway's tests, which need more of it"
+)]
+mod ci;
 mod collector;
 mod crowd;
 mod daemon;
@@ -35,6 +43,7 @@ mod signer;
 mod stage;
 mod trail;
 mod trap;
+mod tree;
 
 mod audit;
 mod audit_failing;
@@ -62,6 +71,10 @@ mod kills;
 mod leaks;
 mod lifetimes;
 mod monitoring;
+mod network;
+mod newcomer;
+mod older;
+mod pipelines;
 mod pressure;
 mod reload;
 mod rights;

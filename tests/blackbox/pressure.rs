@@ -17,12 +17,15 @@ use tonic::Request;
 use crate::{
     call::{Ask, Caller, ask},
     callers::can_be_another_user,
-    crowd::{connect_as, is_full, median, open_files, p99, scaled, timed},
+    crowd::{connect_as, is_full, open_files, p99, scaled, timed},
     stage::Stage,
 };
 
+/// What one job reads; the greedy read others.
+const OWN: &str = "db-password";
+
 fn one(token: &str) -> Ask {
-    ask(token).value("A", "db-password")
+    ask(token).value("A", OWN)
 }
 
 #[tokio::test]
@@ -111,35 +114,9 @@ async fn users_and_tokens_have_a_rate() {
     assert_eq!(other.bytes(one(&stage.token())).await.len(), 1);
 }
 
-/// What `clients` get of the daemon while `greedy` ask without a pause, as one after the other.
-async fn times_beside(
-    victim: &Caller,
-    tokens: &[String],
-    greedy: Vec<(Caller, Ask)>,
-) -> Vec<Duration> {
-    let mut asking = JoinSet::new();
-    for (caller, ask) in greedy {
-        asking.spawn(async move {
-            loop {
-                // Refused or served, it asks again.
-                drop(caller.resolve(ask.clone()).await);
-            }
-        });
-    }
-    let mut times = Vec::new();
-    for token in tokens {
-        let (outcome, took) = timed(victim, one(token)).await;
-        outcome.unwrap();
-        times.push(took);
-    }
-    asking.shutdown().await;
-    times
-}
-
 /// A fair share is the `SHARE` of the places that there are for two.
 const PLACES: usize = 8;
 const SHARE: usize = PLACES / 2;
-
 /// A stage where what takes time is the vault, and there are few places.
 async fn narrow(limit: &str) -> Stage {
     let stage = Stage::with(|config| {
@@ -158,18 +135,85 @@ async fn narrow(limit: &str) -> Stage {
     stage
 }
 
-/// Whether the 99th of a hundred is at most twice what it was; the median too, which says more.
-fn at_most_doubled(alone: Vec<Duration>, beside: Vec<Duration>) {
-    // Ten requests do not have a 99th of a hundred. And a machine that does something else as well
-    // is late now and then, with nobody greedy on it.
-    let noise = Duration::from_millis(30);
-    let (before, after) = (p99(alone.clone()), p99(beside.clone()));
-    assert!(
-        after <= before * 2 + noise,
-        "p99 {before:?}, then {after:?}"
-    );
-    let (before, after) = (median(alone), median(beside));
-    assert!(after <= before * 2, "median {before:?}, then {after:?}");
+/// Reads `count` secrets with one request.
+fn greedy(token: &str, count: usize) -> Ask {
+    (0..count).fold(ask(token), |request, index| {
+        request.value(&format!("V{index}"), &format!("greedy-{index}"))
+    })
+}
+
+/// How long each of the victim's requests takes, one after the other, while `others` ask without a
+/// pause.
+async fn times_beside(
+    stage: &Stage,
+    victim: &Caller,
+    requests: usize,
+    others: Vec<(Caller, Ask)>,
+) -> Vec<Duration> {
+    // To make a token takes longer than to use it.
+    let tokens: Vec<String> = (0..requests).map(|_| stage.token()).collect();
+    let asking: JoinSet<()> = others
+        .into_iter()
+        .map(|(caller, ask)| async move {
+            loop {
+                // Refused or served, it asks again.
+                drop(caller.resolve(ask.clone()).await);
+            }
+        })
+        .collect();
+    let mut times = Vec::new();
+    for token in &tokens {
+        let (outcome, took) = timed(victim, one(token)).await;
+        outcome.unwrap();
+        times.push(took);
+    }
+    drop(asking);
+    times
+}
+
+/// How many reads of others the vault saw between two of the victim's.
+fn overtaken(stage: &Stage) -> Vec<usize> {
+    let reads = stage.requests("secret");
+    let mut owns = reads.iter().map(|read| read.path.contains(OWN));
+    assert!(owns.any(|own| own), "the victim read nothing");
+    let mut counts = vec![0];
+    for own in owns {
+        if own {
+            counts.push(0);
+        } else if let Some(count) = counts.last_mut() {
+            *count += 1;
+        }
+    }
+    // What came after the last is between nothing.
+    counts.pop();
+    counts.sort_unstable();
+    counts
+}
+
+/// The victim's p99 at most doubles while `others` want ten times their share. A machine that has
+/// other work, too, is late now and then, so what is counted by default is turns and not time: while
+/// the victim's own read takes its 50 ms all places are used once, and at most once more while it
+/// waits for one. Behind all of the others it would be five times.
+async fn at_most_doubles(stage: &Stage, victim: &Caller, others: Vec<(Caller, Ask)>) {
+    let requests = scaled(500);
+    let alone = if is_full() {
+        times_beside(stage, victim, requests, Vec::new()).await
+    } else {
+        Vec::new()
+    };
+    stage.emulator.clear_requests();
+    let beside = times_beside(stage, victim, requests, others).await;
+    let counts = overtaken(stage);
+    let (middle, most) = (counts[counts.len() / 2], counts[counts.len() * 9 / 10]);
+    assert!(middle >= SHARE, "nobody was greedy: {counts:?}");
+    assert!(middle <= 2 * PLACES && most <= 3 * PLACES, "{counts:?}");
+    if is_full() {
+        let (before, after) = (p99(alone), p99(beside));
+        let milliseconds = [before, after].map(|time| time.as_secs_f64() * 1000.0);
+        let [before_ms, after_ms] = milliseconds;
+        println!("p99 {before_ms:.1} ms alone, {after_ms:.1} ms beside the greedy");
+        assert!(after <= before * 2, "p99 {before:?}, then {after:?}");
+    }
 }
 
 #[tokio::test]
@@ -179,45 +223,32 @@ async fn a_greedy_user_does_not_double_anothers_p99() {
     }
     let stage = narrow("limits.requests").await;
     let victim = connect_as(54_321, stage.place.socket()).await;
-    let tokens: Vec<String> = (0..scaled(1000)).map(|_| stage.token()).collect();
-    let alone = times_beside(&victim, &tokens[..tokens.len() / 2], Vec::new()).await;
-    let mut greedy = Vec::new();
+    let mut others = Vec::new();
     for _ in 0..10 * SHARE {
-        greedy.push((stage.caller().await, one(&stage.token())));
+        others.push((stage.caller().await, greedy(&stage.token(), 1)));
     }
-    let beside = times_beside(&victim, &tokens[tokens.len() / 2..], greedy).await;
-    at_most_doubled(alone, beside);
+    at_most_doubles(&stage, &victim, others).await;
 }
 
 #[tokio::test]
 async fn a_greedy_connection_does_not_double_anothers_p99() {
     let stage = narrow("limits.requests").await;
-    let victim = stage.caller().await;
-    let tokens: Vec<String> = (0..scaled(1000)).map(|_| stage.token()).collect();
-    let alone = times_beside(&victim, &tokens[..tokens.len() / 2], Vec::new()).await;
-    let caller = stage.caller().await;
-    let greedy = (0..10 * SHARE).map(|_| (caller.clone(), one(&stage.token())));
-    let greedy = greedy.collect();
-    let beside = times_beside(&victim, &tokens[tokens.len() / 2..], greedy).await;
-    at_most_doubled(alone, beside);
+    let (victim, caller) = (stage.caller().await, stage.caller().await);
+    let others = (0..10 * SHARE).map(|_| (caller.clone(), greedy(&stage.token(), 1)));
+    let others = others.collect();
+    at_most_doubles(&stage, &victim, others).await;
 }
 
 #[tokio::test]
 async fn a_greedy_job_does_not_double_anothers_p99_at_the_vault() {
     let stage = narrow("limits.upstream_requests").await;
     let victim = stage.caller().await;
-    let tokens: Vec<String> = (0..scaled(1000)).map(|_| stage.token()).collect();
-    let alone = times_beside(&victim, &tokens[..tokens.len() / 2], Vec::new()).await;
-    let token = stage.token();
-    let wanted = (0..PLACES).fold(ask(&token), |request, index| {
-        request.value(&format!("V{index}"), &format!("greedy-{index}"))
-    });
-    let mut greedy = Vec::new();
+    let ask = greedy(&stage.token(), PLACES);
+    let mut others = Vec::new();
     for _ in 0..10 * SHARE / PLACES {
-        greedy.push((stage.caller().await, wanted.clone()));
+        others.push((stage.caller().await, ask.clone()));
     }
-    let beside = times_beside(&victim, &tokens[tokens.len() / 2..], greedy).await;
-    at_most_doubled(alone, beside);
+    at_most_doubles(&stage, &victim, others).await;
 }
 
 /// Begins of a conversation that do not go on.

@@ -2,11 +2,16 @@
 //! and for hostile. Tokens are signed by a key of the test, which a file publishes: no network.
 
 #![expect(
+    clippy::panic,
     clippy::unwrap_used,
     reason = "helpers of tests stand outside of test functions"
 )]
 
+#[path = "../blackbox/tree.rs"]
+mod tree;
+
 mod audit;
+mod documents;
 mod explain;
 mod grants;
 mod operator;

@@ -9,14 +9,15 @@ use serde_json::{Value, json};
 use crate::{
     gitlab::State,
     site::{Site, entry, payload, variable},
+    stage::object,
 };
 
 /// What a job asks for, and how that must end.
-struct Case {
-    name: &'static str,
-    secrets: Value,
-    claims: Value,
-    fault: Value,
+pub(crate) struct Case {
+    pub(crate) name: &'static str,
+    pub(crate) secrets: Value,
+    pub(crate) claims: Value,
+    pub(crate) fault: Value,
     says: &'static str,
     reason: &'static str,
     advice: &'static str,
@@ -53,7 +54,15 @@ impl Case {
     }
 }
 
-fn cases() -> Vec<Case> {
+/// The claims of a job's token, with others.
+pub(crate) fn of_job(id: i64, others: Value) -> Value {
+    let mut claims = object(others);
+    let id = id.to_string().into();
+    claims.entry("job_id").or_insert(id);
+    claims.into()
+}
+
+pub(crate) fn cases() -> Vec<Case> {
     const CONFIGURATION: &str = "runner_configuration_error";
     const DEPENDENCY: &str = "runner_external_dependency_failure";
     vec![
@@ -121,11 +130,7 @@ async fn a_job_fails_in_order_and_says_why() {
         if !fault.is_null() {
             site.fault(fault);
         }
-        let mut all = json!({"job_id": "7"});
-        all.as_object_mut()
-            .unwrap()
-            .extend(claims.as_object().unwrap().clone());
-        let variables = json!([variable("AZURE_JWT", &site.token_but(all))]);
+        let variables = json!([variable("AZURE_JWT", &site.token_but(of_job(7, claims)))]);
         site.gitlab.forget();
         site.gitlab.job(7, payload(variables, secrets.clone()));
         assert!(runner.ask().await.is_nothing(), "{name}");
@@ -242,6 +247,36 @@ async fn a_gitlab_that_stumbles_is_asked_again() {
     assert!(site.runner().ask().await.is_nothing());
     let failed = State::Failed("runner_configuration_error".to_owned());
     assert_eq!(site.gitlab.state(7), failed);
+}
+
+/// GitLab lost half of the log, finds out by the checksum, and says what it has.
+#[tokio::test]
+async fn a_log_that_gitlab_has_half_of_is_sent_again() {
+    let site = Site::new().await;
+    site.gitlab.manners(|manners| manners.keeps = Some(20));
+    let variables = json!([variable("AZURE_JWT", &site.token(7))]);
+    let secrets = json!({"DB": entry("missing")});
+    site.gitlab.job(7, payload(variables, secrets));
+    assert!(site.runner().ask().await.is_nothing());
+    let trace = "PATCH /api/v4/jobs/7/trace";
+    let failed = "PUT /api/v4/jobs/7 failed";
+    // The whole, which GitLab does not take; the whole again, which it has the beginning of; the rest.
+    assert_eq!(
+        site.gitlab.lines(),
+        [
+            "PUT /api/v4/jobs/7 running",
+            trace,
+            failed,
+            trace,
+            trace,
+            failed
+        ]
+    );
+    let ended = State::Failed("runner_configuration_error".to_owned());
+    assert_eq!(site.gitlab.state(7), ended);
+    let log = site.gitlab.trace(7);
+    assert!(log.contains("SECRET_NOT_FOUND"), "{log}");
+    assert_eq!(log.matches("Resolving secrets").count(), 1, "{log}");
 }
 
 /// The last resort: a job that does nothing but fail, and never the one with `secrets` in it.

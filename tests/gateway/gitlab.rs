@@ -59,6 +59,8 @@ pub(crate) struct Manners {
     pub(crate) refuses: Option<StatusCode>,
     /// The answer to the next changes of states, before anything is looked at.
     pub(crate) stumbles: VecDeque<StatusCode>,
+    /// How much of the next part of a log is kept, although all of it is acknowledged.
+    pub(crate) keeps: Option<usize>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,6 +143,7 @@ impl GitLab {
             accepted: 0,
             refuses: None,
             stumbles: VecDeque::new(),
+            keeps: None,
         };
         let world = Arc::new(World {
             jobs: Mutex::default(),
@@ -551,7 +554,9 @@ fn append(world: &World, id: &str, asked: &Asked) -> Response<Body> {
         return said(StatusCode::BAD_REQUEST, "another range");
     }
     let status = if from == job.trace.len() {
-        job.trace.extend_from_slice(&asked.body);
+        let keeps = world.manners.lock().unwrap().keeps.take();
+        let kept = keeps.unwrap_or(asked.body.len());
+        job.trace.extend_from_slice(&asked.body[..kept]);
         StatusCode::ACCEPTED
     } else {
         StatusCode::RANGE_NOT_SATISFIABLE

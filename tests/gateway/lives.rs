@@ -106,6 +106,58 @@ async fn a_daemon_that_is_killed_takes_no_job_with_it() {
 }
 
 #[tokio::test]
+async fn a_daemon_that_is_killed_while_gitlab_holds_a_poll_loses_no_job() {
+    let gitlab = GitLab::new().await;
+    gitlab.manners(|manners| manners.holds = true);
+    let site = Site::before(gitlab, "", |config| config).await;
+    let runner = site.runner();
+    let mut site = site.ready(&runner).await;
+    site.put("db", "one");
+    let asking = tokio::spawn(async move { runner.ask_once().await.map(drop) });
+    until("GitLab holds the poll", || site.gitlab.polling() == 1).await;
+    site.daemon.signal(Signal::KILL);
+    site.daemon.ends().await;
+    assert!(asking.await.unwrap().is_err());
+    until("GitLab notices", || site.gitlab.polling() == 0).await;
+    // A job that comes while nobody asks waits for the next who does.
+    job(&site, 7);
+    site.restart().await;
+    let runner = site.runner();
+    let work = loop {
+        let answer = runner.ask_once().await.unwrap();
+        match answer.status() {
+            StatusCode::CREATED => break answer.bytes().await.unwrap(),
+            // The new daemon does not have the issuer's keys yet.
+            status => assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE),
+        }
+    };
+    let work: Value = serde_json::from_slice(&work).unwrap();
+    assert_eq!(work["id"], 7);
+    assert_eq!(site.gitlab.state(7), State::Waiting);
+}
+
+#[tokio::test]
+async fn an_upload_that_a_killed_daemon_cut_off_can_be_made_again() {
+    let mut site = Site::new().await;
+    let runner = site.runner();
+    let url = runner.api("jobs/7/artifacts");
+    let (mut sender, body) = http_body_util::channel::Channel::<Bytes, std::io::Error>::new(1);
+    let upload = runner.http().post(&url).body(reqwest::Body::wrap(body));
+    let uploading = tokio::spawn(upload.send());
+    sender.send_data(Bytes::from("first")).await.unwrap();
+    until("the upload has begun", || site.gitlab.uploaded() == 5).await;
+    site.daemon.signal(Signal::KILL);
+    site.daemon.ends().await;
+    // The runner is not told that it went well, which is how it knows to try again.
+    assert!(uploading.await.unwrap().is_err());
+    site.restart().await;
+    let again = site.runner().http().post(&url).body("first and second");
+    let uploaded = again.send().await.unwrap();
+    assert_eq!(uploaded.status(), StatusCode::CREATED);
+    assert_eq!(uploaded.text().await.unwrap(), "16");
+}
+
+#[tokio::test]
 async fn stopping_lets_an_upload_end() {
     let mut site = Site::new().await;
     let runner = site.runner();

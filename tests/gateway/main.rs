@@ -20,9 +20,17 @@
     reason = "tables of cases are as long as they are"
 )]
 
+#[path = "../blackbox/authority.rs"]
+#[expect(dead_code, reason = "shared with tests that need more of it")]
+mod authority;
 #[path = "../blackbox/call.rs"]
 #[expect(dead_code, reason = "shared with tests that need more of it")]
 mod call;
+#[path = "../blackbox/canaries.rs"]
+mod canaries;
+#[path = "../blackbox/ci.rs"]
+#[expect(dead_code, reason = "shared with tests that need more of it")]
+mod ci;
 #[path = "../blackbox/daemon.rs"]
 #[expect(dead_code, reason = "shared with tests that need more of it")]
 mod daemon;
@@ -30,15 +38,20 @@ mod daemon;
 #[expect(dead_code, reason = "shared with tests that need more of it")]
 mod stage;
 
+#[path = "../blackbox/tree.rs"]
+mod tree;
+
 mod gitlab;
 mod runner;
 mod site;
 
 mod failing;
 mod figures;
+mod leaks;
 mod lives;
 mod passing;
 mod real;
+mod samples;
 mod secrets;
 mod stripped;
 mod ways;

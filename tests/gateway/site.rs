@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path, time::Instant};
 
-use azure_emulator::{Emulator, IdTokenRequest, NewSecret};
+use azure_emulator::{Emulator, IdTokenRequest, NewSecret, Permission};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
@@ -104,6 +104,21 @@ impl Site {
             ..NewSecret::default()
         };
         self.emulator.put_secret(VAULT, name, secret);
+    }
+
+    /// Stores a secret in another vault, which the application may read from then on.
+    pub(crate) fn put_in(&self, vault: &str, name: &str, value: &str) {
+        let secret = NewSecret {
+            value: value.to_owned(),
+            ..NewSecret::default()
+        };
+        self.emulator.put_secret(vault, name, secret);
+        self.emulator.set_permissions(vec![Permission {
+            client_id: self.emulator.ready().client_id.clone(),
+            vault: "*".to_owned(),
+            secrets: vec!["*".to_owned()],
+            operations: vec!["get".to_owned()],
+        }]);
     }
 
     /// How often Entra and Key Vault were asked.

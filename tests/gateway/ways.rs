@@ -3,76 +3,39 @@
 
 use std::{fs, sync::Arc};
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use reqwest::{Certificate, Proxy, StatusCode};
+use rustix::process::Signal;
 use serde_json::json;
 use tokio_rustls::{
     TlsAcceptor,
-    rustls::{
-        ServerConfig,
-        crypto::aws_lc_rs,
-        pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer},
-    },
+    rustls::{ServerConfig, crypto::aws_lc_rs},
 };
 
 use crate::{
+    authority::{self, Authority, write},
     daemon::Place,
     gitlab::{GitLab, State},
     runner::{Runner, Seen},
     site::{Site, entry, payload, variable},
 };
 
-/// A certificate authority, such as an operator or a company has.
-struct Authority(CertifiedIssuer<'static, KeyPair>);
-
-impl Authority {
-    fn new(name: &str) -> Self {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params
-            .distinguished_name
-            .push(rcgen::DnType::CommonName, name);
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate().unwrap();
-        Self(CertifiedIssuer::self_signed(params, key).unwrap())
-    }
-
-    fn pem(&self) -> String {
-        self.0.pem()
-    }
-
-    /// A certificate for `localhost`, with its key.
-    fn leaf(&self) -> (rcgen::Certificate, KeyPair) {
-        let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-        let key = KeyPair::generate().unwrap();
-        (params.signed_by(&key, &self.0).unwrap(), key)
-    }
-
-    fn acceptor(&self) -> TlsAcceptor {
-        let (leaf, key) = self.leaf();
-        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-        let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![leaf.der().clone()], key)
-            .unwrap();
-        TlsAcceptor::from(Arc::new(config))
-    }
-}
-
 /// The keys of the gateway's own certificate, and of the GitLab's authority.
 fn keys(place: &Place, own: &Authority, gitlab: &Authority) -> String {
-    let (leaf, key) = own.leaf();
-    let file = |name: &str, text: String| {
-        fs::write(place.path(name), text).unwrap();
-        place.path(name).display().to_string()
-    };
-    format!(
-        "tls_cert = {:?}\ntls_key = {:?}\nca_file = {:?}\n",
-        file("cert.pem", leaf.pem()),
-        file("key.pem", key.serialize_pem()),
-        file("gitlab-ca.pem", gitlab.pem()),
-    )
+    own.leaf().write(place);
+    let ca = write(place, "gitlab-ca.pem", &gitlab.pem());
+    format!("{}ca_file = {ca:?}\n", authority::keys(place))
+}
+
+/// A GitLab's side of TLS.
+fn acceptor(authority: &Authority) -> TlsAcceptor {
+    let leaf = authority.leaf();
+    let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![leaf.certificate.der().clone()], leaf.private())
+        .unwrap();
+    TlsAcceptor::from(Arc::new(config))
 }
 
 fn trusting(bundle: &str, client: reqwest::ClientBuilder) -> reqwest::ClientBuilder {
@@ -102,7 +65,7 @@ async fn whole_job(site: &Site, runner: &Runner) {
 #[tokio::test]
 async fn plain_http_before_a_gitlab_with_tls() {
     let theirs = Authority::new("the company");
-    let gitlab = GitLab::with_tls(theirs.acceptor()).await;
+    let gitlab = GitLab::with_tls(acceptor(&theirs)).await;
     let place = Place::new();
     let ca = place.path("gitlab-ca.pem");
     fs::write(&ca, theirs.pem()).unwrap();
@@ -122,7 +85,7 @@ async fn https_with_a_certificate_of_the_operators() {
         Authority::new("the operator"),
         Authority::new("the company"),
     );
-    let gitlab = GitLab::with_tls(theirs.acceptor()).await;
+    let gitlab = GitLab::with_tls(acceptor(&theirs)).await;
     let place = Place::new();
     let keys = keys(&place, &own, &theirs);
     let site = Site::before(gitlab, &keys, |config| config).await;
@@ -143,12 +106,35 @@ async fn https_with_a_certificate_of_the_operators() {
 }
 
 #[tokio::test]
+async fn a_certificate_that_was_renewed_is_in_use_after_a_reload() {
+    let (own, next) = (Authority::new("the operator"), Authority::new("the next"));
+    let theirs = Authority::new("the company");
+    let gitlab = GitLab::with_tls(acceptor(&theirs)).await;
+    let place = Place::new();
+    let keys = keys(&place, &own, &theirs);
+    let mut site = Site::before(gitlab, &keys, |config| config).await;
+    let port = site.address.rsplit(':').next().unwrap().to_owned();
+    let url = format!("https://localhost:{port}");
+    let version = async |authority: &Authority| {
+        let runner = Runner::with(&url, |client| trusting(&authority.pem(), client));
+        let asked = runner.http().get(runner.api("version")).send().await;
+        asked.map(|answer| answer.status())
+    };
+    assert_eq!(version(&own).await.unwrap(), StatusCode::OK);
+    next.leaf().write(&place);
+    site.daemon.signal(Signal::HUP);
+    site.daemon.logs("the certificate was read anew").await;
+    assert_eq!(version(&next).await.unwrap(), StatusCode::OK);
+    assert!(version(&own).await.unwrap_err().is_connect());
+}
+
+#[tokio::test]
 async fn connect_in_gitlabs_own_name() {
     let (own, theirs) = (
         Authority::new("the operator"),
         Authority::new("the company"),
     );
-    let gitlab = GitLab::with_tls(theirs.acceptor()).await;
+    let gitlab = GitLab::with_tls(acceptor(&theirs)).await;
     let place = Place::new();
     let keys = format!("connect = true\n{}", keys(&place, &own, &theirs));
     let site = Site::before(gitlab, &keys, |config| config).await;

@@ -32,7 +32,7 @@ pub struct Span {
 pub enum Kind {
     #[error("{0}")]
     Unreadable(String),
-    #[error("is empty; every file of a trail begins with a header")]
+    #[error("is empty, and there is no other file: this is no trail")]
     Empty,
     #[error("has no record at all: it is no part of a trail, or all of it was altered")]
     NoRecords,

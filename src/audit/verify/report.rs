@@ -97,7 +97,16 @@ impl Report {
             more_damages: 0,
             notes,
         };
+        let all_empty = files.iter().all(|file| file.bytes == 0 && !file.unreadable);
+        let any = files.first().map(|file| file.name.clone());
         report.gather(files, found);
+        if let Some(file) = any.filter(|_| all_empty) {
+            report.add(Damage {
+                file: Some(file),
+                lines: None,
+                kind: Kind::Empty,
+            });
+        }
         report.vouch(options);
         report
     }

@@ -192,7 +192,12 @@ impl<'a> Scan<'a> {
         let findings = self.order.finish();
         self.report(findings);
         if self.summary.bytes == 0 && !self.summary.unreadable {
-            self.file_damage(Kind::Empty);
+            // A gap shows where records were in it, unless they were the last of all.
+            let note =
+                "is empty: the daemon was stopped before its first line, or all of it was cut off";
+            self.summary
+                .notes
+                .add(format!("{} {note}", self.summary.name));
         } else if self.summary.records == 0 {
             self.file_damage(Kind::NoRecords);
         }

@@ -361,12 +361,12 @@ fn a_file_outside_of_a_job_needs_none_of_its_variables() {
     assert_eq!(missing.unwrap_err().exit(), 64);
 }
 
-/// What the README shows is a spec, and what it says of it is so.
+/// What the page for authors shows is a spec, and what it says of it is so.
 #[test]
-fn the_readmes_spec_is_one() {
-    let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
-    let readme = std::fs::read_to_string(readme).unwrap();
-    let block = readme.split("RUNNER_SECRETS: |\n").nth(1).unwrap();
+fn the_documented_spec_is_one() {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/pipelines.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let block = page.split("RUNNER_SECRETS: |\n").nth(1).unwrap();
     let lines = block.lines().take_while(|line| line.starts_with("      "));
     let request = request(&lines.collect::<Vec<_>>().join("\n"));
     assert_eq!(request.secrets.len(), 2);

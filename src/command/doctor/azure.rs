@@ -23,12 +23,13 @@ use crate::{
 };
 
 /// A host of this network answers in milliseconds.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
 pub(super) async fn examine(config: &Config, checkup: &mut Checkup) {
     checkup.add(certificates(config));
-    if let Some(proxy) = &config.azure.proxy {
-        checkup.add(proxied(proxy).await);
+    let proxy = way_out(config);
+    if let Some((named, proxy)) = &proxy {
+        checkup.add(proxied(named, proxy).await);
     }
     let probe = match Probe::new(&config.azure) {
         Ok(probe) => probe,
@@ -43,7 +44,8 @@ pub(super) async fn examine(config: &Config, checkup: &mut Checkup) {
     }
     checkup.add(skew(clock));
     for (vault, tenants) in vaults(config) {
-        if config.azure.proxy.is_none() {
+        // Behind a proxy, names are the proxy's to resolve.
+        if proxy.is_none() {
             checkup.add(resolves(&vault).await);
         }
         checkup.add(answers(config, &probe, &vault, &tenants).await);
@@ -61,14 +63,32 @@ fn certificates(config: &Config) -> Step {
     }
 }
 
+/// The proxy, and where it is named: in the configuration, or in this environment, which is the
+/// daemon's only if that was started from here.
+fn way_out(config: &Config) -> Option<(&'static str, Url)> {
+    // The HTTP client looks at them in this order.
+    const NAMES: [&str; 4] = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
+    if let Some(proxy) = &config.azure.proxy {
+        return Some(("azure.proxy_url", proxy.clone()));
+    }
+    NAMES.into_iter().find_map(|name| {
+        let text = std::env::var(name).ok().filter(|text| !text.is_empty())?;
+        let whole = Url::parse(&text).ok().filter(Url::has_host);
+        let url = whole.or_else(|| Url::parse(&format!("http://{text}")).ok())?;
+        Some((name, url))
+    })
+}
+
 /// Whether the proxy is there; user and password in its address are nobody's to see.
-async fn proxied(proxy: &Url) -> Step {
+async fn proxied(named: &str, proxy: &Url) -> Step {
     let host = proxy.host_str().unwrap_or_default();
     let port = proxy.port_or_known_default().unwrap_or(80);
+    let shown = format!("{named}: {host}:{port}");
     match connects(host, port).await {
-        Ok(()) => Step::good("proxy", format!("{host}:{port} is there")),
-        Err(error) => Step::wrong("proxy", format!("{host}:{port}: {error}"))
-            .fix("start it, let this host connect to it, or correct azure.proxy_url"),
+        Ok(()) => Step::good("proxy", format!("{shown} is there")),
+        Err(error) => Step::wrong("proxy", format!("{shown}: {error}")).fix(format!(
+            "start it, let this host connect to it, or correct {named}"
+        )),
     }
 }
 

@@ -188,16 +188,41 @@ fn a_trail_of_a_later_form_is_not_called_intact() {
 fn files_without_records_are_no_part_of_a_trail() {
     let (_, files) = three();
     let auditor = Auditor::with(&files);
-    auditor.file("empty.jsonl", "");
     auditor.file("other.jsonl", "{\"a\":1}\n");
     assert_eq!(
         auditor.damages(&[]),
         [
-            "empty.jsonl: is empty; every file of a trail begins with a header",
             "other.jsonl:1: is no record: it was altered, or something else wrote it",
             "other.jsonl: has no record at all: it is no part of a trail, or all of it was altered",
         ]
     );
+}
+
+/// A daemon that is killed while it changes files leaves one, and the next daemon goes on in it.
+#[test]
+fn an_empty_file_is_noted_and_no_damage_unless_there_is_no_other() {
+    let (_, files) = three();
+    let auditor = Auditor::with(&files);
+    auditor.file("empty.jsonl", "");
+    let ran = auditor.run(&["verify"]);
+    assert_eq!(ran.status, 0, "{}", ran.stdout);
+    assert!(
+        ran.stdout.contains("empty.jsonl is empty: "),
+        "{}",
+        ran.stdout
+    );
+    let alone = Auditor::with(&[]);
+    alone.file("empty.jsonl", "");
+    let nothing = alone.run(&["verify"]);
+    assert_eq!(nothing.status, 1, "{}", nothing.stdout);
+    assert!(
+        nothing.stdout.contains("this is no trail"),
+        "{}",
+        nothing.stdout
+    );
+    // Whoever empties a file that had records leaves a gap.
+    auditor.file(SECOND, "");
+    assert_eq!(auditor.run(&["verify"]).status, 1);
 }
 
 #[test]
