@@ -3,7 +3,10 @@
 //! what the daemon says; `tests/packaging` has the real one.
 
 use std::{
-    os::unix::net::UnixListener,
+    os::{
+        linux::net::SocketAddrExt as _,
+        unix::net::{SocketAddr, UnixListener},
+    },
     process::Command,
     sync::{
         Arc,
@@ -132,6 +135,45 @@ async fn a_living_daemon_keeps_the_watchdog_quiet_and_a_stopped_one_does_not() {
     daemon.signal(Signal::CONT);
     assert_eq!(manager.any().await, "WATCHDOG=1\n");
     daemon.stop(Signal::TERM).await;
+}
+
+/// One that hangs is as good as none: its queue is full after a few signs of life, and the daemon
+/// goes on, and ends when it is told to.
+#[tokio::test]
+async fn a_manager_that_reads_nothing_holds_nothing_up() {
+    let place = Place::new();
+    Config::of(&place).write(&place.path("config.toml"));
+    let _manager = Manager::of(&place);
+    let mut command = managed(&place);
+    command.env("WATCHDOG_USEC", "2000");
+    let mut daemon = Daemon::run(command);
+    daemon
+        .logs("the service manager cannot be told how the daemon is")
+        .await;
+    Caller::connect(&place.socket()).await;
+    daemon.stop(Signal::TERM).await;
+}
+
+/// Containers' managers give one, and a watchdog that is another process's.
+#[tokio::test]
+async fn an_abstract_address_is_told_and_the_watchdog_of_another_process_is_not() {
+    let place = Place::new();
+    Config::of(&place).write(&place.path("config.toml"));
+    let name = format!("runner-secrets-{}", place.path("x").display());
+    let address = SocketAddr::from_abstract_name(&name).unwrap();
+    let manager = std::os::unix::net::UnixDatagram::bind_addr(&address).unwrap();
+    manager.set_nonblocking(true).unwrap();
+    let manager = Manager(UnixDatagram::from_std(manager).unwrap());
+    let mut command = serve(&place.path("config.toml"));
+    command.env("NOTIFY_SOCKET", format!("@{name}"));
+    command
+        .env("WATCHDOG_USEC", "1000")
+        .env("WATCHDOG_PID", "1");
+    let mut daemon = Daemon::run(command);
+    assert!(manager.any().await.starts_with("READY=1\n"));
+    daemon.signal(Signal::TERM);
+    assert!(manager.any().await.starts_with("STOPPING=1\n"));
+    assert_eq!(daemon.ends().await.code(), Some(0), "{}", daemon.log());
 }
 
 /// The daemon does its work where its manager cannot be told.
