@@ -2,7 +2,7 @@
 //! address of the operator's choice. Any process on that network can ask, jobs among them: there is
 //! nothing here but numbers, and a client that says nothing is hung up on.
 
-use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{convert::Infallible, fmt, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use http_body_util::Full;
 use hyper::{
@@ -15,20 +15,24 @@ use hyper::{
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
+    sync::{Semaphore, watch},
 };
 
-use crate::{audit::Audit, files::lease::Leases, metrics::Metrics};
+use crate::readiness::{Dependency, Readiness};
 
 /// What there is to tell.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Admin {
-    /// The numbers.
-    pub metrics: Metrics,
     /// What the daemon depends on to do anything.
-    pub audit: Audit,
-    /// Whose files there are.
-    pub leases: Arc<Leases>,
+    pub readiness: watch::Receiver<Readiness>,
+    /// The numbers, as Prometheus reads them.
+    pub numbers: Arc<dyn Fn() -> Result<String, prometheus::Error> + Send + Sync>,
+}
+
+impl fmt::Debug for Admin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Admin").finish_non_exhaustive()
+    }
 }
 
 /// A listener that nobody is answered on yet.
@@ -116,19 +120,20 @@ impl Admin {
 
     /// Why it is not ready is the operator's to read in the log, not every process's.
     fn readiness(&self) -> Response<Full<Bytes>> {
-        match self.audit.ready() {
-            Ok(()) => text(StatusCode::OK, "ready\n".to_owned()),
-            Err(_) => text(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "not ready: the audit trail cannot be written; the log says why\n".to_owned(),
-            ),
+        let readiness = self.readiness.borrow();
+        if readiness.is_complete() {
+            return text(StatusCode::OK, "ready\n".to_owned());
         }
+        let missing: Vec<&str> = readiness.missing().map(Dependency::name).collect();
+        let missing = missing.join(", ");
+        text(
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!("not ready: {missing}; the log says why\n"),
+        )
     }
 
     fn numbers(&self) -> Response<Full<Bytes>> {
-        self.metrics.leases(self.leases.count());
-        self.metrics.audit(&self.audit.state());
-        match self.metrics.text() {
+        match (self.numbers)() {
             Ok(numbers) => {
                 let mut answer = text(StatusCode::OK, numbers);
                 let format = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");

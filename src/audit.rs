@@ -29,7 +29,10 @@ use self::{
     log::{Log, State},
     refusals::Refusals,
 };
-use crate::{error::Error, metrics::Metrics};
+use crate::{
+    error::Error,
+    metrics::{Front, Metrics},
+};
 
 /// The trail of a daemon.
 #[derive(Clone, Debug)]
@@ -54,8 +57,8 @@ impl Audit {
     }
 
     /// Opens the record of a request.
-    pub fn record(&self, call: &str, request_id: &str, caller: Caller) -> Record {
-        Record::open(self, call, request_id, caller)
+    pub fn record(&self, front: Front, call: &str, request_id: &str, caller: Caller) -> Record {
+        Record::open(self, front, call, request_id, caller)
     }
 
     /// Whether records can be written. Where not, nothing may be released, and so nothing need be
@@ -76,6 +79,18 @@ impl Audit {
     #[must_use]
     pub fn state(&self) -> State {
         self.0.log.watch().borrow().clone()
+    }
+
+    /// How many records wait to be durable.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.0.log.waiting()
+    }
+
+    /// How many records each of the sinks that do not count does not have yet, by its name.
+    #[must_use]
+    pub fn lags(&self) -> Vec<(&'static str, usize)> {
+        self.0.log.lags()
     }
 
     /// The state of the trail, as it changes.
@@ -114,7 +129,8 @@ impl Audit {
         self.0.log.refused();
     }
 
-    fn metrics(&self) -> &Metrics {
+    /// Where requests are counted.
+    pub(crate) fn metrics(&self) -> &Metrics {
         &self.0.metrics
     }
 

@@ -11,6 +11,7 @@ mod gate;
 mod key_vault;
 pub(crate) mod probe;
 mod retry;
+mod traffic;
 mod wire;
 
 use std::{
@@ -19,6 +20,7 @@ use std::{
     hash::Hash,
     path::PathBuf,
     sync::Arc,
+    time::SystemTime,
 };
 
 use azure_core::{
@@ -32,6 +34,7 @@ use url::Url;
 pub use self::{
     cloud::{ClientId, Cloud, Foreign, TenantId, VaultUrl},
     federated::FederatedCredential,
+    traffic::Traffic,
 };
 use self::{
     entra::{Bought, Purchase, Tokens},
@@ -103,8 +106,9 @@ pub struct Azure {
 }
 
 impl Azure {
-    /// Sets up the one HTTP client of the process. Sends nothing.
-    pub fn new(settings: &Settings, bounds: Bounds) -> Result<Self, SetUpError> {
+    /// Sets up the one HTTP client of the process. Sends nothing; what it will send is counted in
+    /// `traffic`.
+    pub fn new(settings: &Settings, bounds: Bounds, traffic: &Traffic) -> Result<Self, SetUpError> {
         let Bounds { requests, reads } = bounds;
         // For tenants no limit is documented.
         let tenants = gate::Bounds {
@@ -122,8 +126,8 @@ impl Azure {
             cloud: Arc::new(CloudConfiguration::from(custom)),
             tokens: Tokens::default(),
             clients: Clients::default(),
-            tenants: Gates::new(Service::Entra, tenants),
-            vaults: Gates::new(Service::KeyVault, vaults),
+            tenants: Gates::new(Service::Entra, tenants, traffic.clone()),
+            vaults: Gates::new(Service::KeyVault, vaults, traffic.clone()),
         })
     }
 
@@ -147,6 +151,10 @@ pub struct Access(Vec<Bought>);
 
 impl Vault for Azure {
     type Access = Access;
+
+    fn credentials(&self) -> usize {
+        self.tokens.held(SystemTime::now())
+    }
 
     async fn exchange(&self, grants: &[Grant], deadline: Instant) -> Result<Access, Error> {
         let purchases = Purchase::of_all(grants);

@@ -30,6 +30,7 @@ pub(crate) use self::{
     accept::{Connected, Listener, Party},
     open::{Connections, Limits},
 };
+use crate::metrics::Counted;
 
 /// A request that is there at once needs no more, and a client that sends a byte at a time has to
 /// be done with its first head by then.
@@ -79,6 +80,7 @@ pub(crate) async fn serve(
     listener: Listener,
     routes: Routes,
     connections: Arc<Connections>,
+    connected: impl Fn() -> Counted,
     stop: impl Future<Output = ()> + Clone + Send + 'static,
 ) {
     let mut serving = JoinSet::new();
@@ -95,7 +97,9 @@ pub(crate) async fn serve(
         };
         let open = connections.open(accepted.principal());
         let (routes, stop) = (routes.clone(), stop.clone());
+        let counted = connected();
         serving.spawn(async move {
+            let _counted = counted;
             match accepted {
                 Accepted::Local(stream) => {
                     let party = accept::process(&stream);

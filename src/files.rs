@@ -88,6 +88,15 @@ impl Files {
         self.directory().join(variable.as_str())
     }
 
+    /// How many there seem to be: the directory is its job's by now.
+    #[cfg(feature = "daemon")]
+    fn count(&self) -> usize {
+        // More than any request asks for.
+        const MOST: usize = 1000;
+        let entries = std::fs::read_dir(self.directory());
+        entries.map_or(0, |entries| entries.take(MOST).count())
+    }
+
     /// Leaves the files where they are and gives the directory's name, for [`Base::remove`].
     #[must_use = "somebody has to delete them"]
     pub fn keep(mut self) -> String {

@@ -74,6 +74,8 @@ pub mod process;
 #[cfg(feature = "daemon")]
 pub mod provide;
 #[cfg(feature = "daemon")]
+pub mod readiness;
+#[cfg(feature = "daemon")]
 pub mod run;
 pub mod screen;
 pub mod secret;

@@ -11,7 +11,7 @@ use runner_secrets::{
     command::{self, Command, Streams},
     config::Config,
     dump, log,
-    run::{Daemon, Policies},
+    run::{Daemon, Reloading},
     systemd,
 };
 use tokio::signal::unix::{SignalKind, signal};
@@ -157,7 +157,7 @@ fn answer(command: &Command, path: &Path) -> Result<(), u8> {
 }
 
 fn serve(config: Config, path: PathBuf) -> Result<(), u8> {
-    log::start(&config.log);
+    let level = log::start(&config.log);
     config.log_effective();
     let failed = |error: &dyn std::error::Error| {
         tracing::error!("{error}");
@@ -169,8 +169,10 @@ fn serve(config: Config, path: PathBuf) -> Result<(), u8> {
     let runtime = runtime.map_err(|error| failed(&error))?;
     runtime.block_on(async {
         let stop = stop().map_err(|error| failed(&error))?;
+        let started = config.clone();
         let daemon = Daemon::bind(config).map_err(|error| failed(&error))?;
-        let reloading = reload(path, daemon.policies()).map_err(|error| failed(&error))?;
+        let reloading = Reloading::new(&started, daemon.policies(), level);
+        let reloading = reload(path, reloading).map_err(|error| failed(&error))?;
         tokio::spawn(reloading);
         daemon.serve(stop).await.map_err(|error| failed(&error))
     })
@@ -188,38 +190,16 @@ fn stop() -> io::Result<impl Future<Output = ()> + Send + 'static> {
     })
 }
 
-/// Opens the audit trail anew at every SIGHUP, then puts the file's policy in force. One with
-/// mistakes changes nothing.
+/// Reads the file at `path` again at every SIGHUP.
 fn reload(
     path: PathBuf,
-    policies: Policies,
+    mut reloading: Reloading,
 ) -> io::Result<impl Future<Output = ()> + Send + 'static> {
     let mut hangup = signal(SignalKind::hangup())?;
     Ok(async move {
         while hangup.recv().await.is_some() {
             systemd::reloading();
-            policies.reopen();
-            let reread = reread(&path, &policies);
-            let mut status = policies.in_force();
-            if reread.is_err() {
-                status.push_str("; the last reload was refused, see the log");
-            }
-            systemd::ready(&status);
+            systemd::ready(&reloading.reload(&path));
         }
     })
-}
-
-fn reread(path: &Path, policies: &Policies) -> Result<(), ()> {
-    match Config::load(path) {
-        Ok(config) => policies.replace(&config).map_err(|error| {
-            tracing::error!("not reloaded, the old policy stays in force: {error}");
-        }),
-        Err(error) => {
-            tracing::error!("not reloaded, the old policy stays in force: {error}");
-            for problem in error.problems() {
-                tracing::error!("{problem}");
-            }
-            Err(())
-        }
-    }
 }

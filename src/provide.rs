@@ -30,6 +30,7 @@ use crate::{
         lease::{Holder, Leases, Terms},
         moment::Moment,
     },
+    metrics::Step,
     name::VariableName,
     policy::{Asked, Explanation, Granted, Policy},
     secret::IdToken,
@@ -67,10 +68,16 @@ impl<V: Vault> Provider<V> {
         let grants = self.authorise(call, &jobs, record)?;
         let place = self.place(call, &jobs)?;
         // Neither needs the other, and both take their time: the disk and the network.
-        let exchanging = self.vault.exchange(&grants, call.deadline);
+        let exchanging = async {
+            let _timer = record.step(Step::Exchange);
+            self.vault.exchange(&grants, call.deadline).await
+        };
         let (access, intended) = try_join!(exchanging, record.intend(call.deadline))?;
+        let fetching = record.step(Step::Fetch);
         let reading = self.vault.fetch(&grants, access, &intended, call.deadline);
-        let provided = self.hand_over(place, &grants, reading.await?, record)?;
+        let fetched = reading.await?;
+        drop(fetching);
+        let provided = self.hand_over(place, &grants, fetched, record)?;
         record.delivered(call.deadline).await?;
         Ok(provided)
     }
@@ -194,9 +201,11 @@ impl<V: Vault> Provider<V> {
         record: &Record,
     ) -> Result<Claims, Error> {
         let now = SystemTime::now();
+        let timer = record.step(Step::Verify);
         let verifying = tokio::time::timeout_at(deadline, self.verifier.verify(token, now));
         let waiting = "waiting for the issuer's signing keys";
         let verified = verifying.await;
+        drop(timer);
         if !matches!(verified, Ok(Ok(_))) {
             account::unverified(record, token);
         }
@@ -218,6 +227,7 @@ impl<V: Vault> Provider<V> {
         jobs: &[Job<'_>],
         record: &Record,
     ) -> Result<Vec<Grant>, Error> {
+        let _timer = record.step(Step::Authorise);
         let policy = self.policy();
         account::judged(record, &policy, None);
         let mut grants = Vec::with_capacity(call.wanted.len());
@@ -324,7 +334,10 @@ impl<V: Vault> Provider<V> {
             variables.insert(grant.granted.variable.clone(), variable);
         }
         let lease = match place {
-            Some((place, terms)) => Some(self.materialise(place, terms, &mut variables)?),
+            Some((place, terms)) => {
+                let _timer = record.step(Step::Materialise);
+                Some(self.materialise(place, terms, &mut variables)?)
+            }
             None => None,
         };
         if let Some(lease) = &lease {
@@ -346,7 +359,9 @@ impl<V: Vault> Provider<V> {
                 Content::Value(value) if variable.file => Some((name, value.as_ref())),
                 _ => None,
             });
-        let granted = self.leases.grant(&place.base, place.mode, values, terms)?;
+        let granted = self
+            .leases
+            .grant(&place.base(), place.mode, values, terms)?;
         for (name, variable) in variables.iter_mut().filter(|(_, variable)| variable.file) {
             variable.content = Content::Path(granted.path(name));
         }

@@ -25,6 +25,7 @@ use crate::{
     audit::{Audit, Record},
     config::{Delivery, Limits},
     error::Error,
+    metrics,
     provide::{Call, Provided, Provider},
     secret::IdToken,
     vault::Vault,
@@ -98,21 +99,23 @@ impl<V> Front<V> {
     ) -> Result<Response<Told>, Status> {
         let arrival = Arrival::of(&request)?;
         let work = async |record: &mut Record| work(&arrival, request.into_inner(), record).await;
-        let outcome = self.recorded(call, &arrival, work).await;
+        let front = arrival::front(&arrival.caller);
+        let outcome = self.recorded(front, call, &arrival, work).await;
         encode::answer(&arrival.request_id, outcome)
     }
 
     /// The same for whoever answers in other words than gRPC's.
     async fn recorded<Told>(
         &self,
+        front: metrics::Front,
         call: &'static str,
         arrival: &Arrival,
         work: impl AsyncFnOnce(&mut Record) -> Result<Told, Error>,
     ) -> Result<Told, Error> {
         let outcome = async {
-            let mut record = self
-                .audit
-                .record(call, &arrival.request_id, arrival.caller.clone());
+            let mut record =
+                self.audit
+                    .record(front, call, &arrival.request_id, arrival.caller.clone());
             let outcome = work(&mut record).await;
             record.close(outcome.as_ref().map(|_| ()));
             outcome
@@ -138,6 +141,7 @@ impl<V: Vault> Front<V> {
             };
             self.provider.provide(&call, record).await
         };
-        self.recorded("resolve", arrival, work).await
+        let front = metrics::Front::Gateway;
+        self.recorded(front, "resolve", arrival, work).await
     }
 }

@@ -2,7 +2,9 @@
 //! again and again that it is alive. Where there is none, as in a container, nobody is told.
 
 use std::{
-    env, ffi::OsStr, io,
+    env,
+    ffi::OsStr,
+    io,
     os::{
         linux::net::SocketAddrExt as _,
         unix::{
@@ -45,6 +47,7 @@ pub fn stopping(most: Duration) {
 /// Says that the daemon is alive, twice in the time after which the manager gives it up
 /// (`WatchdogSec=`), until what this gives is dropped. Each time it is a new task that says so:
 /// where none is run any more, nothing is said, and the daemon is started again.
+#[must_use = "the manager hears nothing once this is dropped"]
 pub fn watchdog() -> JoinSet<()> {
     let mut watching = JoinSet::new();
     if let Some(most) = given_up_after() {

@@ -100,6 +100,16 @@ impl Verifier {
         tasks.join_all().await;
     }
 
+    /// Keeps the keys of all issuers at hand, for as long as it is polled.
+    pub async fn keep(&self) {
+        let mut tasks = tokio::task::JoinSet::new();
+        for (_, keys) in &self.issuers {
+            let keys = keys.clone();
+            tasks.spawn(async move { keys.keep().await });
+        }
+        tasks.join_all().await;
+    }
+
     /// What there is to say on each issuer's keys.
     #[must_use]
     pub fn status(&self) -> Vec<Status> {

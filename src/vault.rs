@@ -81,6 +81,9 @@ pub trait Vault: Send + Sync + 'static {
     /// What ID tokens were exchanged for: everything that reading takes, and nothing of a secret.
     type Access: Send;
 
+    /// How many credentials that ID tokens were exchanged for are kept, for the metrics.
+    fn credentials(&self) -> usize;
+
     /// Exchanges the ID tokens of all `grants`, or fails with the first error. Done, one way or the
     /// other, at `deadline`. Dropping the future ends every request that it made.
     fn exchange(

@@ -30,7 +30,7 @@ use super::{
     chain::Head,
     event::Event,
     key::{self, SigningKey},
-    sink::{self, current::Resumed},
+    sink::{self, current::Resumed, follower::Lag},
 };
 use crate::config;
 
@@ -41,6 +41,7 @@ pub struct Log {
     instance: Arc<str>,
     timeout: Duration,
     place: &'static str,
+    followers: Arc<[Lag]>,
 }
 
 /// The thread that writes. Dropping this ends it, with a `stop` record.
@@ -128,6 +129,7 @@ impl Log {
         let key = key.transpose()?;
         let store = Store::open(settings)?;
         let (followers, resumed) = Followers::start(settings)?;
+        let lags = followers.lags();
         let instance: Arc<str> = random_instance()?.into();
         let shared = Arc::new(Shared::new());
         let parts = Parts {
@@ -138,7 +140,7 @@ impl Log {
             store,
             followers,
         };
-        Self::start(parts, resumed, instance, settings.timeout)
+        Self::start(parts, resumed, instance, settings.timeout, lags)
     }
 
     /// A log that keeps nothing, for benchmarks and tests of what is around it.
@@ -154,7 +156,7 @@ impl Log {
             store: Store::Nowhere,
             followers: Followers::default(),
         };
-        Self::start(parts, None, instance, LONG)
+        Self::start(parts, None, instance, LONG, Vec::new())
     }
 
     fn start(
@@ -162,6 +164,7 @@ impl Log {
         resumed: Option<Resumed>,
         instance: Arc<str>,
         timeout: Duration,
+        followers: Vec<Lag>,
     ) -> Result<(Self, Writer), Error> {
         let shared = parts.shared.clone();
         let log = Self {
@@ -169,6 +172,7 @@ impl Log {
             shared: shared.clone(),
             instance,
             timeout,
+            followers: followers.into(),
         };
         let thread = Thread::open(parts, resumed)?;
         let (ending, ended) = mpsc::channel();
@@ -218,6 +222,19 @@ impl Log {
     /// Counts a request that was refused because of [`Log::failing`].
     pub fn refused(&self) {
         self.shared.refused();
+    }
+
+    /// How many records wait to be durable.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.shared.waiting()
+    }
+
+    /// How many records each of the other sinks does not have yet, by its name.
+    #[must_use]
+    pub fn lags(&self) -> Vec<(&'static str, usize)> {
+        let followers = self.followers.iter();
+        followers.map(|lag| (lag.sink(), lag.records())).collect()
     }
 
     /// The state, and every change of it.

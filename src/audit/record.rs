@@ -8,6 +8,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use prometheus::HistogramTimer;
 use runner_secrets_proto::Reason;
 use tokio::time::Instant;
 
@@ -17,7 +18,7 @@ use super::{
 };
 use crate::{
     error::{Advice, Error, Reader},
-    metrics::{ABANDONED, DELIVERED},
+    metrics::{ABANDONED, DELIVERED, Front, Step},
 };
 
 /// A request that is going on. Dropping it without [`close`](Self::close) leaves ABANDONED.
@@ -25,6 +26,7 @@ use crate::{
 #[must_use = "dropping it records that the caller hung up"]
 pub struct Record {
     audit: Audit,
+    front: Front,
     request: Shared,
     since: Instant,
     state: State,
@@ -60,7 +62,13 @@ enum State {
 }
 
 impl Record {
-    pub(super) fn open(audit: &Audit, call: &str, request_id: &str, caller: Caller) -> Self {
+    pub(super) fn open(
+        audit: &Audit,
+        front: Front,
+        call: &str,
+        request_id: &str,
+        caller: Caller,
+    ) -> Self {
         audit.metrics().began();
         let request = Request {
             request_id: request_id.to_owned(),
@@ -70,6 +78,7 @@ impl Record {
         };
         Self {
             audit: audit.clone(),
+            front,
             request: Arc::new(Mutex::new(request)),
             since: Instant::now(),
             state: State::Open,
@@ -79,6 +88,11 @@ impl Record {
     /// Refuses at once what could not be put on record.
     pub fn must_last(&self) -> Result<(), Error> {
         self.audit.ready()
+    }
+
+    /// A step of the request begins. It is counted when this is dropped, however it ends.
+    pub fn step(&self, step: Step) -> HistogramTimer {
+        self.audit.metrics().step(step)
     }
 
     /// Which secrets are asked for, and how they are to be delivered.
@@ -181,7 +195,7 @@ impl Record {
     fn count(&self, reason: &str) {
         let call = held(&self.request).call.clone();
         let took = self.since.elapsed();
-        self.audit.metrics().ended(&call, reason, took);
+        self.audit.metrics().ended(self.front, &call, reason, took);
     }
 
     fn outcome(&self, reason: &str, message: Option<String>) -> Event {
@@ -201,6 +215,7 @@ impl Record {
 
     async fn commit(&self, event: Event, deadline: Instant) -> Result<(), Error> {
         let waiting = "waiting for the audit trail";
+        let _timer = self.step(Step::Audit);
         tokio::time::timeout_at(deadline, self.audit.commit(event))
             .await
             .map_err(|_| Error::DeadlineExceeded { waiting })?

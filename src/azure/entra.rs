@@ -132,6 +132,15 @@ impl Tokens {
         token
     }
 
+    /// How many there are that are still good. One that is being bought is none yet.
+    pub(super) fn held(&self, now: SystemTime) -> usize {
+        let slots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let tokens = slots.values().filter_map(|slot| slot.token.try_lock().ok());
+        tokens
+            .filter(|token| token.as_ref().is_some_and(|token| token.expires_on > now))
+            .count()
+    }
+
     /// Drops a token that a vault did not take, unless there is another one by now.
     pub(super) fn forget(&self, bought: &Bought) {
         let slots = self.0.lock().unwrap_or_else(PoisonError::into_inner);

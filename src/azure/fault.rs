@@ -7,7 +7,10 @@ use std::time::Duration;
 use azure_core::{error::ErrorResponse, http::headers::HeaderName};
 use serde_json::Value;
 
-use super::wire::{Answer, Fault};
+use super::{
+    traffic::Outcome,
+    wire::{Answer, Fault},
+};
 use crate::{
     error::{Detail, Error, Forbidden, Missing, Read, Refused, Service, Trouble},
     vault::Grant,
@@ -49,6 +52,15 @@ impl Failure {
     pub(super) fn never(error: Error) -> Self {
         let again = Again::Never;
         Self { error, again }
+    }
+
+    /// What it is counted as.
+    pub(super) fn outcome(&self) -> Outcome {
+        match &self.error {
+            Error::UpstreamThrottled { .. } => Outcome::Throttled,
+            Error::UpstreamUnavailable { .. } => Outcome::Failed,
+            _ => Outcome::Refused,
+        }
     }
 
     pub(super) fn sign(&self) -> Sign {

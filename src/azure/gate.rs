@@ -19,7 +19,7 @@ use tokio::{
 };
 
 use self::health::{Health, Until};
-use super::fault::Sign;
+use super::{fault::Sign, traffic::Traffic};
 use crate::{
     error::{Detail, Error, Service, Trouble},
     limits::{Pace, Queue as _, Rate, Turns},
@@ -42,14 +42,16 @@ pub(super) struct Bounds {
 pub(super) struct Gates {
     service: Service,
     bounds: Bounds,
+    traffic: Traffic,
     by_name: Mutex<HashMap<String, Arc<Gate>>>,
 }
 
 impl Gates {
-    pub(super) fn new(service: Service, bounds: Bounds) -> Self {
+    pub(super) fn new(service: Service, bounds: Bounds, traffic: Traffic) -> Self {
         Self {
             service,
             bounds,
+            traffic,
             by_name: Mutex::default(),
         }
     }
@@ -66,7 +68,7 @@ impl Gates {
             let now = Instant::now();
             gates.retain(|_, gate| Arc::strong_count(gate) > 1 || !gate.state().is_rested(now));
         }
-        let gate = Gate::new(self.service, self.bounds);
+        let gate = Gate::new(self.service, self.bounds, self.traffic.clone());
         gates.insert(name.to_owned(), Arc::clone(&gate));
         gate
     }
@@ -77,6 +79,7 @@ impl Gates {
 pub(super) struct Gate {
     service: Service,
     bounds: Bounds,
+    traffic: Traffic,
     state: Mutex<State>,
 }
 
@@ -113,10 +116,11 @@ pub(super) struct Pass {
 }
 
 impl Gate {
-    pub(super) fn new(service: Service, bounds: Bounds) -> Arc<Self> {
+    pub(super) fn new(service: Service, bounds: Bounds, traffic: Traffic) -> Arc<Self> {
         Arc::new(Self {
             service,
             bounds,
+            traffic,
             state: Mutex::default(),
         })
     }
@@ -125,8 +129,14 @@ impl Gate {
         self.service
     }
 
+    /// What is counted of the requests that go through.
+    pub(super) fn traffic(&self) -> &Traffic {
+        &self.traffic
+    }
+
     /// Leave to send a request of `job`, as soon as it is its turn.
     pub(super) async fn pass(self: &Arc<Self>, job: Job, deadline: Instant) -> Result<Pass, Error> {
+        let _waits = self.traffic.waits(self.service);
         loop {
             let word = self.wait(job, deadline)?;
             match timeout_at(deadline, word).await {
@@ -236,6 +246,9 @@ impl Pass {
     /// The request ended. Where this is not called its caller hung up, which says nothing.
     pub(super) fn ended(self, sign: Sign) {
         let now = Instant::now();
+        if matches!(sign, Sign::Throttles(_) | Sign::Fails(Some(_))) {
+            self.gate.traffic.paused(self.gate.service);
+        }
         let mut state = self.gate.state();
         let word: Option<fn() -> Word> = match sign {
             Sign::Works => {

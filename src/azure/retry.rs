@@ -9,6 +9,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::{
     fault::{Again, Failure, Sign},
     gate::{Gate, Job},
+    traffic::Outcome,
 };
 use crate::error::{Error, Service};
 
@@ -39,9 +40,14 @@ where
         };
         // A request that waits for its turn needs no room yet for what it will do then.
         let attempt = Box::pin(attempt());
+        let since = std::time::Instant::now();
         let Ok(outcome) = timeout_at(deadline, attempt).await else {
+            gate.traffic().ended(service, Outcome::Late, since);
             return Err(Failure::never(late(service)));
         };
+        let ended = outcome.as_ref();
+        let ended = ended.map_or_else(Failure::outcome, |_| Outcome::Answered);
+        gate.traffic().ended(service, ended, since);
         let sign = outcome.as_ref().map_or_else(Failure::sign, |_| Sign::Works);
         pass.ended(sign);
         let failure = match outcome {
@@ -94,6 +100,7 @@ mod tests {
         azure::{
             fault::{Again, Failure},
             gate::{Bounds, Gate},
+            traffic::Traffic,
         },
         error::{Detail, Error, Service, Trouble},
     };
@@ -101,7 +108,8 @@ mod tests {
     fn gate() -> Arc<Gate> {
         let requests = 10;
         let rate = None;
-        Gate::new(Service::KeyVault, Bounds { requests, rate })
+        let bounds = Bounds { requests, rate };
+        Gate::new(Service::KeyVault, bounds, Traffic::unread())
     }
 
     fn failure(again: Again) -> Failure {

@@ -80,6 +80,28 @@ impl Base {
         })
     }
 
+    /// Which directory it is.
+    #[cfg(feature = "daemon")]
+    pub fn identity(&self) -> Result<Identity, Error> {
+        let status = self.status()?;
+        Ok(Identity {
+            device: status.st_dev,
+            inode: status.st_ino,
+        })
+    }
+
+    /// Refuses a directory in which this process could make nothing, or has no room for the
+    /// smallest request: a directory and a file. Writes nothing.
+    #[cfg(feature = "daemon")]
+    pub fn refuse_unwritable(&self) -> Result<(), Error> {
+        use rustix::fs::{Access, AtFlags, accessat};
+
+        let access = Access::WRITE_OK | Access::EXEC_OK;
+        accessat(&self.directory, ".", access, AtFlags::EACCESS)
+            .map_err(failed("write to", &self.path))?;
+        self.refuse_full([1, 1].into_iter())
+    }
+
     /// Whether this is a directory of this process's user that others cannot enter.
     pub fn is_ours_alone(&self) -> Result<bool, Error> {
         let status = self.status()?;

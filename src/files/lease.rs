@@ -91,7 +91,7 @@ impl Leases {
     }
 
     /// Where the notes are.
-    pub(super) fn notes(&self) -> Option<&Notes> {
+    pub(crate) fn notes(&self) -> Option<&Notes> {
         self.notes.as_ref()
     }
 
@@ -112,6 +112,7 @@ impl Leases {
         let noted = noted.map(|notes| terms.note(notes, &staged, &id));
         let noted = noted.transpose().map_err(failed)?;
         let granted = Granted::new(self, &id, staged.path(), terms.until);
+        let count = values.clone().count();
         let files = base.fill(staged, mode, Some(terms.holder.uid), values);
         let lease = Lease {
             request_id: terms.request_id,
@@ -119,6 +120,7 @@ impl Leases {
             until: terms.until,
             end: End::Expired,
             files: files.map_err(failed)?,
+            count,
             noted,
             watch: None,
         };
@@ -168,6 +170,12 @@ impl Leases {
     #[must_use]
     pub fn count(&self) -> usize {
         self.book().held.len()
+    }
+
+    /// How many files they have. What a job adds to its directory is not counted.
+    #[must_use]
+    pub fn files(&self) -> usize {
+        self.book().held.values().map(|lease| lease.count).sum()
     }
 
     /// Deletes all files, because the daemon stops.

@@ -20,7 +20,7 @@ use rustix::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Error, Identity,
+    Base, Error, Identity,
     base::{is_random_name, walk},
     failed, owner,
 };
@@ -194,6 +194,16 @@ impl Notes {
             directory: Arc::new(directory),
             boot: id.trim().to_owned(),
         })
+    }
+
+    /// Whether `directory` is where they are kept.
+    pub fn are_in(&self, directory: &Base) -> Result<bool, Error> {
+        let status = rustix::fs::fstat(&self.directory).map_err(failed("look at", &self.path))?;
+        let identity = Identity {
+            device: status.st_dev,
+            inode: status.st_ino,
+        };
+        Ok(directory.identity()? == identity)
     }
 
     /// The boot that we are in.

@@ -31,7 +31,7 @@ use super::{
     gitlab::{Body, empty},
     said,
 };
-use crate::vault::Vault;
+use crate::{metrics::Front, vault::Vault};
 
 /// Runners keep an idle connection for 90 s, and are the ones to close it.
 const IDLE: Duration = Duration::from_secs(120);
@@ -85,6 +85,7 @@ impl<V: Vault> Gateway<V> {
         peer: SocketAddr,
         permit: OwnedSemaphorePermit,
     ) {
+        let _connected = self.front.audit.metrics().connects(Front::Gateway);
         let peer = peer.ip();
         // Without it, the end of an answer could wait for an acknowledgement.
         drop(tcp.set_nodelay(true));

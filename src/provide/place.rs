@@ -1,6 +1,9 @@
 //! Where the files of requests are written, and the process that they end with.
 
-use std::time::Duration;
+use std::{
+    sync::{PoisonError, RwLock},
+    time::Duration,
+};
 
 use super::Call;
 use crate::{
@@ -14,8 +17,8 @@ use crate::{
 /// Where files are written.
 #[derive(Debug)]
 pub struct Place {
-    /// The directory.
-    pub base: Base,
+    /// The directory; another one once the operator has put another in its place.
+    pub base: RwLock<Base>,
     /// The mode of the files.
     pub mode: u32,
     /// The longest that they stay.
@@ -25,6 +28,20 @@ pub struct Place {
 }
 
 impl Place {
+    /// The directory, for as long as this request takes.
+    #[must_use]
+    pub fn base(&self) -> Base {
+        self.base
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// From now on, files go there. Those that exist are deleted where they are.
+    pub fn move_to(&self, base: Base) {
+        *self.base.write().unwrap_or_else(PoisonError::into_inner) = base;
+    }
+
     /// The process that the lease ends with, and how long after that: at once where it is the
     /// client itself, which cannot come back for the files.
     pub(super) fn owner(&self, call: &Call, uid: u32) -> Result<Option<(Owner, Duration)>, Error> {

@@ -10,8 +10,9 @@ use crate::{
     azure::Azure,
     config::{Config, Delivery, gateway::Gateway as Settings},
     gateway::{self, Gateway, metrics::Jobs},
+    metrics::Front,
     provide::Provider,
-    service::Front,
+    service,
     tls::Server,
 };
 
@@ -64,7 +65,7 @@ pub(super) fn open(
             address: settings.listen,
             source,
         })?;
-        let front = Front {
+        let front = service::Front {
             audit: audit.clone(),
             provider: provider.clone(),
             // What a runner is given, it writes to files itself.
@@ -79,5 +80,8 @@ pub(super) fn open(
         }
         Ok(Open { listener, gateway })
     };
+    if !config.gateways.is_empty() {
+        audit.metrics().opens(Front::Gateway);
+    }
     config.gateways.iter().map(gateway).collect()
 }

@@ -15,6 +15,7 @@ use crate::{
     caller::{Principal, Remote},
     connections::{Connected, Party},
     error::Error,
+    metrics::Front,
     process::Process,
     socket::Peer,
 };
@@ -80,11 +81,19 @@ impl Door {
     }
 }
 
+/// Where a gRPC request came in.
+pub(super) fn front(caller: &Caller) -> Front {
+    match caller {
+        Caller::Local(_) => Front::Socket,
+        Caller::Remote { .. } => Front::Tls,
+    }
+}
+
 /// Puts on record that a request ends here, before it is read.
 pub(super) fn turned_away(audit: &Audit, request_id: &str, caller: Caller, error: &Error) {
     span("connect", request_id, &caller).in_scope(|| {
         audit
-            .record("connect", request_id, caller)
+            .record(front(&caller), "connect", request_id, caller)
             .close(Err(error));
     });
 }

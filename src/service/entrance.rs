@@ -79,12 +79,14 @@ where
         let what = "a request of nobody";
         let principal = arrival.principal.clone().ok_or(Error::Bug { what })?;
         let connection = arrival.connection;
+        let waiting = self.audit.metrics().waits();
         let entering = self
             .admission
             .enter(principal, connection, arrival.deadline);
         let _place = entering
             .await
             .map_err(|error| self.refused(arrival, error))?;
+        drop(waiting);
         match timeout_at(arrival.deadline + LATE, self.service.call(request)).await {
             Ok(Ok(answer)) => Ok(answer),
             Err(_) => {

@@ -8,7 +8,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep, sleep_until},
+};
 use url::Url;
 
 use super::{
@@ -36,6 +39,10 @@ struct Shared {
     fetch: Fetch,
     state: Mutex<State>,
 }
+
+/// Soon enough for a GitLab that restarts, and after a few tries no oftener than the budget allows.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// What there is to say on an issuer's keys, for metrics, readiness and `doctor`.
 #[derive(Clone, Debug)]
@@ -93,6 +100,36 @@ impl Keys {
             self.start(&mut state)
         };
         flight.landed().await;
+    }
+
+    /// Keeps the keys at hand for as long as it is polled: fetches them ahead of their time, and at
+    /// growing intervals where that fails. A daemon that nobody asks for a day still knows them.
+    pub(super) async fn keep(&self) {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let now = Instant::now();
+            let (due, failed) = {
+                let state = self.state();
+                (state.due(now), state.failure().is_some())
+            };
+            if failed && due <= now {
+                sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            } else {
+                pause = FIRST_PAUSE;
+                sleep_until(due).await;
+            }
+            let flight = {
+                let mut state = self.state();
+                let begins = state.begin_unasked(Instant::now());
+                begins.then(|| self.start(&mut state))
+            };
+            match flight {
+                Some(flight) => flight.landed().await,
+                // A job's fetch is under way, or there were too many.
+                None => sleep(FIRST_PAUSE).await,
+            }
+        }
     }
 
     pub(super) fn status(&self) -> Status {

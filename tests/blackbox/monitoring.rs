@@ -70,11 +70,13 @@ async fn requests_are_counted_by_reason_and_names_add_no_series() {
     assert_eq!(status, "HTTP/1.1 200 OK");
     assert_eq!(before.lines().count(), after.lines().count(), "{after}");
     for line in [
-        r#"runner_secrets_requests_total{call="resolve",reason="SECRET_NOT_FOUND"} 50"#,
-        r#"runner_secrets_requests_total{call="resolve",reason="DELIVERED"} 1"#,
-        r#"runner_secrets_request_duration_seconds_count{call="resolve"} 51"#,
+        r#"runner_secrets_requests_total{call="resolve",front="socket",reason="SECRET_NOT_FOUND"} 50"#,
+        r#"runner_secrets_requests_total{call="resolve",front="socket",reason="DELIVERED"} 1"#,
+        r#"runner_secrets_request_duration_seconds_count{call="resolve",front="socket"} 51"#,
         "runner_secrets_requests_in_flight 0",
-        "runner_secrets_audit_ready 1",
+        r#"runner_secrets_ready{dependency="audit"} 1"#,
+        r#"runner_secrets_ready{dependency="files"} 1"#,
+        r#"runner_secrets_ready{dependency="keys"} 1"#,
         "runner_secrets_leases 1",
     ] {
         assert!(after.contains(line), "{line}\n{after}");
@@ -131,7 +133,7 @@ async fn readiness_and_health_say_when_nothing_can_be_put_on_record() {
     let (status, body) = asked(&address, "GET /readyz").await;
     assert_eq!(status, "HTTP/1.1 503 Service Unavailable");
     assert!(!body.contains('/'), "a path: {body}");
-    assert!(value(&address, "runner_secrets_audit_ready ").await < 0.5);
+    assert!(value(&address, "runner_secrets_ready{dependency=\"audit\"} ").await < 0.5);
     assert_eq!(asked(&address, "GET /livez").await.0, "HTTP/1.1 200 OK");
 
     fs::remove_dir(stage.place.trail()).unwrap();

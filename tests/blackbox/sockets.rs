@@ -29,6 +29,7 @@ use tonic_reflection::pb::v1::{
 use crate::{
     call::{Caller, ask, origin},
     daemon::{Config, Daemon, PROGRAM, Place, names},
+    signer::issued_by_us,
     stage::Stage,
 };
 
@@ -37,7 +38,8 @@ const SERVICE: &str = "runner_secrets.v1.SecretsProvider";
 /// A daemon that nobody asks for a secret.
 fn idle(change: impl FnOnce(Config) -> Config) -> Place {
     let place = Place::new();
-    change(Config::of(&place)).write(&place.path("config.toml"));
+    let config = issued_by_us(Config::of(&place), &place.path(""));
+    change(config).write(&place.path("config.toml"));
     place
 }
 

@@ -18,7 +18,7 @@ use crate::{
         sink::{
             copy::Copy,
             current::{Current, Resumed},
-            follower::{Follower, Sink},
+            follower::{Follower, Lag, Sink},
             retention::Retention,
             syslog::Syslog,
         },
@@ -72,6 +72,11 @@ impl Followers {
         let draft = Arc::new(draft);
         let sent = self.all.iter_mut().map(|follower| follower.send(&draft));
         sent.sum()
+    }
+
+    /// How far behind each of them is, as long as the handle is held.
+    pub(super) fn lags(&self) -> Vec<Lag> {
+        self.all.iter().map(Follower::lag).collect()
     }
 
     /// Whether a header is needed before the next record, for a file to begin with.

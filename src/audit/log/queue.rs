@@ -256,7 +256,12 @@ impl Shared {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.lock().entries.is_empty()
+        self.waiting() == 0
+    }
+
+    /// How many records nobody has begun to write.
+    pub(super) fn waiting(&self) -> usize {
+        self.lock().entries.len()
     }
 
     /// How many records nobody will write any more.

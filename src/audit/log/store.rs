@@ -81,6 +81,15 @@ impl Store {
         }
     }
 
+    /// Whether the next record could be written, as far as a look can tell: what a server has to
+    /// say shows only when something is sent.
+    pub(super) fn look(&self) -> Result<(), sink::Error> {
+        match self {
+            Self::File(file) => Ok(file.look()?),
+            Self::Syslog(_) | Self::Nowhere => Ok(()),
+        }
+    }
+
     pub(super) fn is_full(&self) -> bool {
         matches!(self, Self::File(file) if file.is_full())
     }

@@ -29,6 +29,10 @@ use crate::audit::{
 /// second is no load.
 const RETRY: Duration = Duration::from_secs(1);
 
+/// How often to look at a store that nobody writes to, so that what is wrong with it shows within a
+/// second and not with the next job.
+const LOOK: Duration = Duration::from_millis(500);
+
 /// The other sinks get this long to send what they have when the daemon stops.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
@@ -58,6 +62,8 @@ pub(super) struct Thread {
     /// Whether there are records since the last checkpoint.
     unchecked: bool,
     checkpoint: Instant,
+    /// When to look at the store.
+    look: Instant,
 }
 
 impl Thread {
@@ -74,6 +80,7 @@ impl Thread {
             doubtful: None,
             unchecked: false,
             checkpoint: Instant::now() + parts.interval,
+            look: Instant::now() + LOOK,
             parts,
         };
         thread.parts.shared.begin(thread.head);
@@ -91,7 +98,7 @@ impl Thread {
     pub(super) fn run(mut self, ending: mpsc::Sender<()>) {
         self.prune();
         loop {
-            let until = self.retry.unwrap_or(self.checkpoint);
+            let until = self.retry.unwrap_or(self.checkpoint.min(self.look));
             let woken = self.parts.shared.wait(until, self.retry.is_none());
             let now = Instant::now();
             let at_once = woken.reopen || woken.closing;
@@ -106,6 +113,10 @@ impl Thread {
             } else if woken.closing && (self.retry.is_some() || self.parts.shared.is_empty()) {
                 break;
             }
+            if self.look <= now {
+                self.look = now + LOOK;
+                self.look();
+            }
             if self.checkpoint <= now {
                 self.checkpoint = now + self.parts.interval;
                 self.publish();
@@ -115,6 +126,21 @@ impl Thread {
         self.end();
         drop(ending);
         self.parts.followers.close(Instant::now() + LAST_WORDS);
+    }
+
+    /// Finds out what the next record would run into.
+    fn look(&mut self) {
+        if self.retry.is_some() {
+            return;
+        }
+        if let Err(error) = self.parts.store.look() {
+            let fault = Fault {
+                error,
+                head: self.head,
+                written: true,
+            };
+            self.fail(&fault, Vec::new());
+        }
     }
 
     fn record(&mut self, entries: Vec<Entry>) {

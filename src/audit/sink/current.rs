@@ -181,6 +181,14 @@ impl Current {
         })
     }
 
+    /// Whether the file is still ours, and there is room on its file system.
+    pub(crate) fn look(&self) -> Result<(), file::Error> {
+        let open = self.open.as_ref();
+        let open = open.ok_or_else(|| unfit(&self.settings.path, IS_NOT_OPEN))?;
+        open.check()?;
+        open.room()
+    }
+
     pub(crate) fn is_full(&self) -> bool {
         let open = self.open.as_ref();
         open.is_some_and(|open| open.size >= self.full_at)

@@ -150,6 +150,24 @@ impl Open {
         .map_err(failed("write to", path))
     }
 
+    /// Whether its file system has any room left for this process.
+    pub(crate) fn room(&self) -> Result<(), Error> {
+        let free = rustix::fs::fstatvfs(&self.file).map_err(failed("look at", &self.path))?;
+        // Blocks that are set aside are root's.
+        let blocks = if geteuid().is_root() {
+            free.f_bfree
+        } else {
+            free.f_bavail
+        };
+        // A file system without bounds says that it has no blocks at all.
+        if free.f_blocks > 0 && blocks == 0 {
+            return Err(failed("find room for a record in", &self.path)(
+                Errno::NOSPC,
+            ));
+        }
+        Ok(())
+    }
+
     /// Appends the bytes. On an error some of them may be there.
     pub(crate) fn append(&mut self, bytes: &[u8]) -> Result<(), Error> {
         let written = self.file.write_all(bytes);

@@ -62,7 +62,32 @@ pub(crate) struct Follower {
     missed: u64,
 }
 
+/// How far behind a follower is.
+#[derive(Clone, Debug)]
+pub(crate) struct Lag {
+    sink: &'static str,
+    waiting: Arc<AtomicUsize>,
+}
+
+impl Lag {
+    pub(crate) fn sink(&self) -> &'static str {
+        self.sink
+    }
+
+    /// The records that it does not have yet.
+    pub(crate) fn records(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+}
+
 impl Follower {
+    pub(crate) fn lag(&self) -> Lag {
+        Lag {
+            sink: self.name,
+            waiting: self.waiting.clone(),
+        }
+    }
+
     pub(crate) fn start(sink: Sink) -> io::Result<Self> {
         let (drafts, receiver) = mpsc::channel();
         let (ending, ended) = mpsc::channel();

@@ -13,12 +13,17 @@ use tokio::{
 };
 
 use super::{Bounds, Gate, Gates, Pass};
-use crate::{azure::fault::Sign, error::Service, limits::Rate};
+use crate::{
+    azure::{fault::Sign, traffic::Traffic},
+    error::Service,
+    limits::Rate,
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 
 fn gate(requests: usize, rate: Option<Rate>) -> Arc<Gate> {
-    Gate::new(Service::KeyVault, Bounds { requests, rate })
+    let bounds = Bounds { requests, rate };
+    Gate::new(Service::KeyVault, bounds, Traffic::unread())
 }
 
 async fn pass(gate: &Arc<Gate>, job: u8) -> Pass {
@@ -164,7 +169,7 @@ async fn gates_that_nobody_needs_are_forgotten() {
         requests: 1,
         rate: None,
     };
-    let gates = Gates::new(Service::Entra, bounds);
+    let gates = Gates::new(Service::Entra, bounds, Traffic::unread());
     let kept = gates.to("kept");
     let paused = pass(&gates.to("paused"), 1).await;
     paused.ended(Sign::Throttles(Some(SECOND)));

@@ -17,6 +17,8 @@ pub(super) struct Lease {
     /// Why it ends when its time is over.
     pub(super) end: End,
     pub(super) files: Files,
+    /// How many there are.
+    pub(super) count: usize,
     pub(super) noted: Option<Noted>,
     pub(super) watch: Option<Watch>,
 }
@@ -54,6 +56,7 @@ impl Lease {
             },
             until: Moment::from_millis(note.until_ms),
             end: End::Expired,
+            count: files.count(),
             files,
             noted: Some(noted),
             watch: None,

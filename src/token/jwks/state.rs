@@ -151,6 +151,18 @@ impl State {
         self.known(now).is_none() && self.under_way().is_none() && self.budget.take(now)
     }
 
+    /// When to fetch whether or not anybody asks: ahead of the keys' time, at once where there are
+    /// none.
+    pub(super) fn due(&self, now: Instant) -> Instant {
+        self.known(now).map_or(now, |known| known.refresh_at)
+    }
+
+    /// Whether to fetch now although nobody asks, which takes from the budget; but never the last,
+    /// which is for a job.
+    pub(super) fn begin_unasked(&mut self, now: Instant) -> bool {
+        now >= self.due(now) && self.under_way().is_none() && self.budget.take_but_last(now)
+    }
+
     /// A fetch begins.
     pub(super) fn take_off(&mut self, flight: Flight) -> Flight {
         self.started += 1;
@@ -221,6 +233,16 @@ impl Budget {
         let taken = self.left.checked_sub(1);
         self.left = taken.unwrap_or(0);
         taken.is_some()
+    }
+
+    /// The same, where one is left after it.
+    fn take_but_last(&mut self, now: Instant) -> bool {
+        let taken = self.take(now);
+        if taken && self.left == 0 {
+            self.left = 1;
+            return false;
+        }
+        taken
     }
 
     /// How long until there is one.

@@ -42,6 +42,11 @@ impl Thread {
             }
         };
         self.adopt(&resumed);
+        // A record can just fit where the next one will not.
+        if let Err(error) = self.parts.store.look() {
+            self.parts.shared.fail(error.to_string());
+            return;
+        }
         let mut draft = self.opening(resumed);
         let outage = self.parts.shared.outage();
         if let Some(outage) = &outage {
