@@ -54,4 +54,5 @@ mod real;
 mod samples;
 mod secrets;
 mod stripped;
+mod turns;
 mod ways;
