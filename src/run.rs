@@ -177,7 +177,6 @@ impl Daemon {
         for gateway in mem::take(&mut self.gateways) {
             servers.spawn(gateway.serve(stop.clone()));
         }
-        let watchdog = systemd::watchdog();
         systemd::ready(&self.policies().in_force());
         let served = drained(servers, stop, &self.config).await;
         drop(tasks);
@@ -188,7 +187,6 @@ impl Daemon {
         self.audit.flush();
         let closed = self.writer.close(self.config.audit.timeout);
         tracing::info!("stopped");
-        drop(watchdog);
         served.and(closed.map_err(Error::Unclosed))
     }
 
@@ -276,6 +274,7 @@ impl Daemon {
         let audit = self.audit.clone();
         tasks.spawn(async move { audit.sum_up().await });
         tasks.spawn(tls::watch(self.certificates()));
+        tasks.spawn(systemd::watchdog());
         if let Some(bound) = self.admin.take() {
             let admin = self.told();
             tracing::info!(address = %bound.address(), "answers /metrics, /livez and /readyz");

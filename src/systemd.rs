@@ -16,7 +16,6 @@ use std::{
 };
 
 use rustix::time::{ClockId, clock_gettime};
-use tokio::task::JoinSet;
 
 /// A manager that has much to do reads within milliseconds. One that hangs holds nothing up for
 /// longer: without a bound, the daemon would wait for it with its requests, and at its end.
@@ -45,21 +44,16 @@ pub fn stopping(most: Duration) {
 }
 
 /// Says that the daemon is alive, twice in the time after which the manager gives it up
-/// (`WatchdogSec=`), until what this gives is dropped. Each time it is a new task that says so:
-/// where none is run any more, nothing is said, and the daemon is started again.
-#[must_use = "the manager hears nothing once this is dropped"]
-pub fn watchdog() -> JoinSet<()> {
-    let mut watching = JoinSet::new();
+/// (`WatchdogSec=`), for as long as it is polled. Each time it is a new task that says so: where none
+/// is run any more, nothing is said, and the daemon is started again.
+pub async fn watchdog() {
     if let Some(most) = given_up_after() {
-        watching.spawn(async move {
-            let mut due = tokio::time::interval(most / 2);
-            loop {
-                due.tick().await;
-                drop(tokio::spawn(async { tell("WATCHDOG=1\n") }).await);
-            }
-        });
+        let mut due = tokio::time::interval(most / 2);
+        loop {
+            due.tick().await;
+            drop(tokio::spawn(async { tell("WATCHDOG=1\n") }).await);
+        }
     }
-    watching
 }
 
 /// What the manager says of its watchdog, where it means this process.
