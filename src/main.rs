@@ -12,6 +12,7 @@ use runner_secrets::{
     config::Config,
     dump, log,
     run::{Daemon, Reloading},
+    systemd,
 };
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -197,7 +198,8 @@ fn reload(
     let mut hangup = signal(SignalKind::hangup())?;
     Ok(async move {
         while hangup.recv().await.is_some() {
-            reloading.reload(&path);
+            systemd::reloading();
+            systemd::ready(&reloading.reload(&path));
         }
     })
 }
