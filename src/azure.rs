@@ -14,14 +14,7 @@ mod retry;
 mod traffic;
 mod wire;
 
-use std::{
-    collections::{HashMap, HashSet},
-    fmt,
-    hash::Hash,
-    path::PathBuf,
-    sync::Arc,
-    time::SystemTime,
-};
+use std::{collections::HashMap, fmt, hash::Hash, path::PathBuf, sync::Arc, time::SystemTime};
 
 use azure_core::{
     cloud::{CloudConfiguration, CustomConfiguration},
@@ -193,21 +186,24 @@ where
     Done: Clone,
     Doing: Future<Output = Result<Done, Error>>,
 {
-    let mut distinct = HashSet::with_capacity(keys.len());
+    let mut known = HashMap::with_capacity(keys.len());
     let mut doing = FuturesUnordered::new();
-    for (key, item) in keys.iter().zip(items) {
-        if distinct.insert(key) {
+    let mut firsts = Vec::with_capacity(keys.len());
+    for (at, (key, item)) in keys.iter().zip(items).enumerate() {
+        let first = *known.entry(key).or_insert(at);
+        if first == at {
             let work = work(item);
-            doing.push(async move { work.await.map(|done| (key, done)) });
+            doing.push(async move { work.await.map(|done| (at, done)) });
         }
+        firsts.push(first);
     }
-    let mut all = HashMap::with_capacity(doing.len());
-    while let Some((key, done)) = doing.try_next().await? {
-        all.insert(key, done);
+    let mut all = vec![None; firsts.len()];
+    while let Some((at, done)) = doing.try_next().await? {
+        all[at] = Some(done);
     }
     let what = "something was left undone";
-    let done = |key| all.get(key).cloned().ok_or(Error::Bug { what });
-    keys.iter().map(done).collect()
+    let done = |first: usize| all[first].clone().ok_or(Error::Bug { what });
+    firsts.into_iter().map(done).collect()
 }
 
 /// What is read once, however often it is asked for.

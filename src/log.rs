@@ -4,7 +4,11 @@
 use std::{env, io::IsTerminal as _};
 
 use tracing_subscriber::{
-    EnvFilter, Registry, layer::SubscriberExt as _, reload, util::SubscriberInitExt as _,
+    Registry,
+    filter::{LevelFilter, Targets},
+    layer::SubscriberExt as _,
+    reload,
+    util::SubscriberInitExt as _,
 };
 
 use crate::config::{Log, LogFormat};
@@ -12,7 +16,7 @@ use crate::config::{Log, LogFormat};
 /// The level of the process's log lines, which can be changed.
 #[derive(Clone, Debug)]
 pub struct Level {
-    filter: reload::Handle<EnvFilter, Registry>,
+    filter: reload::Handle<Targets, Registry>,
     /// Whether `RUST_LOG` decides, and not the configuration.
     overridden: bool,
 }
@@ -21,9 +25,9 @@ pub struct Level {
 /// call changes nothing.
 pub fn start(log: &Log) -> Level {
     // At info the Azure crates are silent; at debug they name secrets, but never show one.
-    let from_environment = EnvFilter::try_from_default_env();
-    let overridden = from_environment.is_ok() && env::var_os(EnvFilter::DEFAULT_ENV).is_some();
-    let filter = from_environment.unwrap_or_else(|_| EnvFilter::new(&log.level));
+    let from_environment = env::var("RUST_LOG").ok().and_then(|text| text.parse().ok());
+    let overridden = from_environment.is_some();
+    let filter = from_environment.unwrap_or_else(|| at(&log.level));
     let (filter, handle) = reload::Layer::new(filter);
     let registry = tracing_subscriber::registry().with(filter);
     let lines = tracing_subscriber::fmt::layer()
@@ -49,8 +53,13 @@ impl Level {
             tracing::warn!(level, "RUST_LOG is set, so log.level has no effect");
             return;
         }
-        if let Err(error) = self.filter.reload(EnvFilter::new(level)) {
+        if let Err(error) = self.filter.reload(at(level)) {
             tracing::error!(%error, level, "the level of the log cannot be changed");
         }
     }
+}
+
+/// Lines of this level and worse. The configuration has no other levels.
+fn at(level: &str) -> Targets {
+    Targets::new().with_default(level.parse().unwrap_or(LevelFilter::INFO))
 }

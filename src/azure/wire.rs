@@ -94,15 +94,7 @@ impl Wire {
             .clone()
     }
 
-    fn name(&self, request: &Headers, answer: Option<&Headers>) {
-        let id = |headers: &Headers, name| {
-            let id = headers.get_optional_str(&name)?;
-            id_shaped(id).then(|| id.to_owned())
-        };
-        let ids = Ids {
-            service: answer.and_then(|answer| id(answer, REQUEST_ID)),
-            client: id(request, CLIENT_REQUEST_ID),
-        };
+    fn name(&self, ids: Ids) {
         *self.ids.lock().unwrap_or_else(PoisonError::into_inner) = ids;
     }
 
@@ -143,21 +135,30 @@ impl fmt::Debug for Wire {
 #[async_trait::async_trait]
 impl HttpClient for Wire {
     async fn execute_request(&self, request: &Request) -> Result<AsyncRawResponse> {
-        self.name(request.headers(), None);
+        let client = id(request.headers(), &CLIENT_REQUEST_ID);
+        let service = None;
+        self.name(Ids {
+            service,
+            client: client.clone(),
+        });
         let answer = self.http.execute_request(request).await;
         if let Ok(answer) = &answer {
-            self.name(request.headers(), Some(answer.headers()));
+            let service = id(answer.headers(), &REQUEST_ID);
+            self.name(Ids { service, client });
         }
         self.read(answer.inspect_err(|error| self.note(Some(silent(error))))?)
             .await
     }
 }
 
-/// Ids are GUIDs; whatever else an answer holds is not for the record.
-fn id_shaped(id: &str) -> bool {
+/// The id in a header. Ids are GUIDs; whatever else an answer holds is not for the record.
+fn id(headers: &Headers, name: &HeaderName) -> Option<String> {
     const LONGEST: usize = 64;
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
-    id.len() <= LONGEST && id.bytes().all(plain)
+    // `Headers::get_str` words the error for a wrong value before it looks at the value.
+    let (_, id) = headers.iter().find(|(known, _)| *known == name)?;
+    let id = id.as_str();
+    (id.len() <= LONGEST && id.bytes().all(plain)).then(|| id.to_owned())
 }
 
 /// Everything in the chain of an error, for the operator: the useful part is at its end.
