@@ -24,7 +24,7 @@ pub struct Level {
 /// Sends the process's log lines to standard error, and gives what changes their level. A second
 /// call changes nothing.
 pub fn start(log: &Log) -> Level {
-    // At info the Azure crates are silent; at debug they name secrets, but never show one.
+    // At debug the Azure crates name secrets, but never show one.
     let from_environment = env::var("RUST_LOG").ok().and_then(|text| text.parse().ok());
     let overridden = from_environment.is_some();
     let filter = from_environment.unwrap_or_else(|| at(&log.level));
@@ -61,5 +61,14 @@ impl Level {
 
 /// Lines of this level and worse. The configuration has no other levels.
 fn at(level: &str) -> Targets {
-    Targets::new().with_default(level.parse().unwrap_or(LevelFilter::INFO))
+    let level = level.parse().unwrap_or(LevelFilter::INFO);
+    // The SDK logs each answer that failed, with its address; the daemon says better what it means.
+    let sdk = if level == LevelFilter::INFO {
+        LevelFilter::WARN
+    } else {
+        level
+    };
+    Targets::new()
+        .with_default(level)
+        .with_target("typespec_client_core", sdk)
 }

@@ -129,6 +129,8 @@ async fn silence_that_goes_on_is_a_network_that_is_slow() {
     let told = usual(&mut stage, one("db-password")).await;
     golden("network-slow", &told);
     assert_eq!(stage.counts(), (3, 0));
+    // The SDK has nothing to say of it that the daemon does not.
+    assert!(!stage.daemon.log().contains("typespec"));
 }
 
 /// Entra and vaults under other names, without a proxy that would look them up.
