@@ -361,7 +361,7 @@ impl<V: Vault> Provider<V> {
             });
         let granted = self
             .leases
-            .grant(&place.base(), place.mode, values, terms)?;
+            .grant(&place.reachable()?, place.mode, values, terms)?;
         for (name, variable) in variables.iter_mut().filter(|(_, variable)| variable.file) {
             variable.content = Content::Path(granted.path(name));
         }

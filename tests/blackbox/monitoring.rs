@@ -5,59 +5,28 @@ use std::fs;
 use azure_emulator::Attributes;
 use runner_secrets_proto::Reason;
 use serde_json::json;
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
-};
+use tokio::{io::AsyncReadExt as _, net::TcpStream};
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
 use crate::{
+    admin::{Admin, LISTEN},
     call::{ask, origin},
     daemon::{PATIENCE, until},
     stage::Stage,
 };
 
 /// A stage whose daemon has a monitoring address, and the address.
-async fn stage() -> (Stage, String) {
-    let stage = Stage::with(|config| config.text("admin.listen", "127.0.0.1:0")).await;
-    let address = address(&stage.daemon.log());
-    (stage, address)
-}
-
-fn address(log: &str) -> String {
-    let line = log.lines().find(|line| line.contains("/metrics")).unwrap();
-    let (_, rest) = line.split_once("address=").unwrap();
-    rest.split_whitespace().next().unwrap().to_owned()
-}
-
-/// The status line and the body of an answer.
-async fn asked(address: &str, request: &str) -> (String, String) {
-    let mut stream = TcpStream::connect(address).await.unwrap();
-    let request = format!("{request} HTTP/1.1\r\nHost: localhost\r\n\r\n");
-    stream.write_all(request.as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    let reading = stream.read_to_string(&mut answer);
-    tokio::time::timeout(PATIENCE, reading)
-        .await
-        .unwrap()
-        .unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    (head.lines().next().unwrap().to_owned(), body.to_owned())
-}
-
-/// The value of a series.
-async fn value(address: &str, series: &str) -> f64 {
-    let (_, numbers) = asked(address, "GET /metrics").await;
-    let line = numbers.lines().find_map(|line| line.strip_prefix(series));
-    let line = line.unwrap_or_else(|| panic!("{series}: {numbers}"));
-    line.trim().parse().unwrap()
+async fn stage() -> (Stage, Admin) {
+    let stage = Stage::with(|config| config.text("admin.listen", LISTEN)).await;
+    let admin = Admin::of(&stage.daemon);
+    (stage, admin)
 }
 
 #[tokio::test]
 async fn requests_are_counted_by_reason_and_names_add_no_series() {
-    let (stage, address) = stage().await;
+    let (stage, admin) = stage().await;
     let caller = stage.caller().await;
-    let (_, before) = asked(&address, "GET /metrics").await;
+    let before = admin.metrics().await;
     for number in 0..50 {
         let name = format!("secret-{number}");
         let refusal = caller.refused(ask(&stage.token()).file("X", &name)).await;
@@ -66,8 +35,7 @@ async fn requests_are_counted_by_reason_and_names_add_no_series() {
     stage.put("db", "value");
     let request = ask(&stage.token()).file("DB", "db");
     caller.resolve(request).await.unwrap();
-    let (status, after) = asked(&address, "GET /metrics").await;
-    assert_eq!(status, "HTTP/1.1 200 OK");
+    let after = admin.metrics().await;
     assert_eq!(before.lines().count(), after.lines().count(), "{after}");
     for line in [
         r#"runner_secrets_requests_total{call="resolve",front="socket",reason="SECRET_NOT_FOUND"} 50"#,
@@ -84,12 +52,12 @@ async fn requests_are_counted_by_reason_and_names_add_no_series() {
     let last = stage.place.records().last().unwrap()["seq"]
         .as_f64()
         .unwrap();
-    assert!((value(&address, "runner_secrets_audit_head ").await - last).abs() < 0.5);
+    assert!((admin.value("runner_secrets_audit_head").await - last).abs() < 0.5);
 }
 
 #[tokio::test]
 async fn reads_of_secrets_that_expire_soon_are_counted() {
-    let (stage, address) = stage().await;
+    let (stage, admin) = stage().await;
     let caller = stage.caller().await;
     let day = 24 * 60 * 60;
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
@@ -107,18 +75,18 @@ async fn reads_of_secrets_that_expire_soon_are_counted() {
         stage.put_with(name, "value", attributes);
         let request = ask(&stage.token()).value("X", name);
         caller.resolve(request).await.unwrap();
-        let counted = value(&address, "runner_secrets_expiring_reads_total ").await;
+        let counted = admin.value("runner_secrets_expiring_reads_total").await;
         assert!((counted - count).abs() < 0.5, "{name}: {counted}");
     }
 }
 
 #[tokio::test]
 async fn readiness_and_health_say_when_nothing_can_be_put_on_record() {
-    let (stage, address) = stage().await;
+    let (stage, admin) = stage().await;
     stage.put("db", "value");
     let (caller, token) = (stage.caller().await, stage.token());
     caller.resolve(ask(&token).file("DB", "db")).await.unwrap();
-    assert_eq!(asked(&address, "GET /readyz").await.0, "HTTP/1.1 200 OK");
+    assert_eq!(admin.asked("GET /readyz").await.0, "HTTP/1.1 200 OK");
     let mut health = HealthClient::with_origin(caller.connection(), origin());
     let watching = health.watch(HealthCheckRequest::default()).await.unwrap();
     let mut watching = watching.into_inner();
@@ -130,21 +98,26 @@ async fn readiness_and_health_say_when_nothing_can_be_put_on_record() {
     let refusal = caller.refused(ask(&token).file("DB", "db")).await;
     assert_eq!(refusal.reason, Reason::AuditFailed);
     assert_eq!(watching.message().await.unwrap().unwrap().status, 2);
-    let (status, body) = asked(&address, "GET /readyz").await;
+    let (status, body) = admin.asked("GET /readyz").await;
     assert_eq!(status, "HTTP/1.1 503 Service Unavailable");
     assert!(!body.contains('/'), "a path: {body}");
-    assert!(value(&address, "runner_secrets_ready{dependency=\"audit\"} ").await < 0.5);
-    assert_eq!(asked(&address, "GET /livez").await.0, "HTTP/1.1 200 OK");
+    assert!(
+        admin
+            .value("runner_secrets_ready{dependency=\"audit\"}")
+            .await
+            < 0.5
+    );
+    assert_eq!(admin.asked("GET /livez").await.0, "HTTP/1.1 200 OK");
 
     fs::remove_dir(stage.place.trail()).unwrap();
     assert_eq!(watching.message().await.unwrap().unwrap().status, 1);
     caller.resolve(ask(&token).file("DB", "db")).await.unwrap();
-    assert_eq!(asked(&address, "GET /readyz").await.0, "HTTP/1.1 200 OK");
+    assert_eq!(admin.asked("GET /readyz").await.0, "HTTP/1.1 200 OK");
 }
 
 #[tokio::test]
 async fn there_is_nothing_else_to_be_had_and_silence_is_hung_up_on() {
-    let (stage, address) = stage().await;
+    let (stage, admin) = stage().await;
     for (request, status) in [
         ("GET /", "HTTP/1.1 404 Not Found"),
         ("GET /metrics/../readyz", "HTTP/1.1 404 Not Found"),
@@ -152,14 +125,14 @@ async fn there_is_nothing_else_to_be_had_and_silence_is_hung_up_on() {
         ("DELETE /readyz", "HTTP/1.1 405 Method Not Allowed"),
         ("HEAD /readyz", "HTTP/1.1 200 OK"),
     ] {
-        assert_eq!(asked(&address, request).await.0, status, "{request}");
+        assert_eq!(admin.asked(request).await.0, status, "{request}");
     }
     // More than are answered at once, and none of them says anything.
     let mut silent = Vec::new();
     for _ in 0..40 {
-        silent.push(TcpStream::connect(&address).await.unwrap());
+        silent.push(TcpStream::connect(&admin.0).await.unwrap());
     }
-    assert_eq!(asked(&address, "GET /livez").await.0, "HTTP/1.1 200 OK");
+    assert_eq!(admin.asked("GET /livez").await.0, "HTTP/1.1 200 OK");
     let mut buffer = Vec::new();
     let end = silent[0].read_to_end(&mut buffer);
     let end = tokio::time::timeout(PATIENCE, end).await.unwrap();
@@ -187,16 +160,16 @@ async fn a_taken_address_is_said_at_start() {
 async fn the_last_checkpoint_is_published_with_its_hash() {
     let stage = Stage::with(|config| {
         config
-            .text("admin.listen", "127.0.0.1:0")
+            .text("admin.listen", LISTEN)
             .text("audit.checkpoint_interval", "100ms")
     })
     .await;
-    let address = address(&stage.daemon.log());
+    let admin = Admin::of(&stage.daemon);
     let is_checkpoint = |record: &serde_json::Value| record["event"] == "checkpoint";
     let checkpoint = stage.place.recorded("a checkpoint", is_checkpoint).await;
     let (seq, hash) = (&checkpoint["seq"], checkpoint["hash"].as_str().unwrap());
     let series = format!("runner_secrets_audit_checkpoint{{hash=\"{hash}\"}} {seq}");
-    let published = async { while !asked(&address, "GET /metrics").await.1.contains(&series) {} };
+    let published = async { while !admin.metrics().await.contains(&series) {} };
     tokio::time::timeout(PATIENCE, published).await.unwrap();
     until("the head is in the log", || {
         stage.daemon.log().contains(hash)
