@@ -1,7 +1,7 @@
 //! What is not counted as it happens but read when somebody asks: how many there are, how far the
 //! trail is, how old the keys are.
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use prometheus::{Error, Gauge, GaugeVec, IntCounter, IntGauge, IntGaugeVec, Opts, Registry};
 
@@ -34,6 +34,8 @@ pub struct Snapshot {
     pub policy: Arc<Policy>,
     /// What can be done.
     pub readiness: Readiness,
+    /// When the certificates of listeners and gateways end, in seconds since 1970, by address.
+    pub certificates: Vec<(SocketAddr, i64)>,
 }
 
 /// The gauges that show a [`Snapshot`].
@@ -54,6 +56,7 @@ pub(super) struct Gauges {
     audit_syncs: IntCounter,
     audit_lost: IntCounter,
     audit_missed: IntCounter,
+    certificates: IntGaugeVec,
 }
 
 impl Gauges {
@@ -101,6 +104,11 @@ impl Gauges {
             audit_syncs: counter("audit_syncs_total", "How often records were made durable.")?,
             audit_lost: counter("audit_lost_total", LOST)?,
             audit_missed: counter("audit_missed_total", MISSED)?,
+            certificates: several(
+                "certificate_expiry_timestamp_seconds",
+                EXPIRY,
+                &["listener"],
+            )?,
         })
     }
 
@@ -129,6 +137,10 @@ impl Gauges {
                 None => drop(self.keys_age.remove_label_values(&name)),
             }
         }
+        for (address, ends) in &now.certificates {
+            let certificate = self.certificates.with_label_values(&[&address.to_string()]);
+            certificate.set(*ends);
+        }
         self.trail(now);
     }
 
@@ -154,6 +166,7 @@ impl Gauges {
 
 const READY: &str = "1 if this can be relied on; 0: not, and the log says why.";
 const CHECKPOINT: &str = "The number of the last checkpoint of the audit trail, with its hash: keep both, and verify with --head.";
+const EXPIRY: &str = "When the certificate of a listener or gateway ends, or the first of those that come with it, in seconds since 1970.";
 const LAG: &str = "Records that an audit sink, other than the one that counts, does not have yet.";
 const LOST: &str =
     "Records that nobody waited for and that found no room while the trail could not be written.";

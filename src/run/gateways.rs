@@ -13,7 +13,7 @@ use crate::{
     metrics::Front,
     provide::Provider,
     service,
-    tls::Server,
+    tls::Certificate,
 };
 
 /// Why there is none.
@@ -36,13 +36,14 @@ pub enum Error {
 #[derive(Debug)]
 pub(super) struct Open {
     listener: TcpListener,
+    address: SocketAddr,
     gateway: Arc<Gateway<Azure>>,
 }
 
 impl Open {
     /// Its certificate, where it has one.
-    pub(super) fn tls(&self) -> Option<&Arc<Server>> {
-        self.gateway.tls()
+    pub(super) fn certificate(&self) -> Option<Certificate> {
+        Some((self.address, self.gateway.tls()?.clone()))
     }
 
     /// Serves until `stop`, and then until everything has ended that had begun.
@@ -61,10 +62,12 @@ pub(super) fn open(
     let audiences = config.issuers.iter().flat_map(|issuer| &issuer.audiences);
     let audiences: Vec<String> = audiences.cloned().collect();
     let gateway = |settings: &Settings| {
-        let listener = addresses::listener(settings.listen).map_err(|source| Error::Listen {
+        let listening = |source| Error::Listen {
             address: settings.listen,
             source,
-        })?;
+        };
+        let listener = addresses::listener(settings.listen).map_err(listening)?;
+        let address = listener.local_addr().map_err(listening)?;
         let front = service::Front {
             audit: audit.clone(),
             provider: provider.clone(),
@@ -75,10 +78,12 @@ pub(super) fn open(
             limits: config.limits.clone(),
         };
         let gateway = Gateway::new(settings, front, audiences.clone(), jobs.clone())?;
-        if let Ok(address) = listener.local_addr() {
-            tracing::info!(%address, gitlab = %settings.gitlab_url, "a gateway listens");
-        }
-        Ok(Open { listener, gateway })
+        tracing::info!(%address, gitlab = %settings.gitlab_url, "a gateway listens");
+        Ok(Open {
+            listener,
+            address,
+            gateway,
+        })
     };
     if !config.gateways.is_empty() {
         audit.metrics().opens(Front::Gateway);
