@@ -3,7 +3,7 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use prometheus::{Error, Gauge, GaugeVec, IntCounter, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{Error, GaugeVec, IntCounter, IntGauge, IntGaugeVec, Opts, Registry};
 
 use super::{gauge, registered};
 use crate::{
@@ -49,6 +49,7 @@ pub(super) struct Gauges {
     policy_rules: IntGauge,
     keys: IntGaugeVec,
     keys_age: GaugeVec,
+    keys_left: GaugeVec,
     audit_head: IntGauge,
     audit_checkpoint: IntGaugeVec,
     audit_waiting: IntGauge,
@@ -70,10 +71,10 @@ impl Gauges {
             let name = format!("runner_secrets_{name}");
             registered(registry, IntCounter::new(name, help))
         };
-        let age = Opts::new(
-            "runner_secrets_issuer_keys_age_seconds",
-            "How long ago an issuer's keys were fetched; nothing where there are none.",
-        );
+        let time = |name, help| {
+            let options = Opts::new(format!("runner_secrets_issuer_keys_{name}_seconds"), help);
+            registered(registry, GaugeVec::new(options, &["issuer"]))
+        };
         Ok(Self {
             ready: several("ready", READY, &["dependency"])?,
             leases: one("leases", "Leases whose files exist.")?,
@@ -93,7 +94,8 @@ impl Gauges {
                 "Keys of an issuer that can be used.",
                 &["issuer"],
             )?,
-            keys_age: registered(registry, GaugeVec::new(age, &["issuer"]))?,
+            keys_age: time("age", AGE)?,
+            keys_left: time("left", LEFT)?,
             audit_head: one(
                 "audit_head",
                 "The number of the last record of the audit trail.",
@@ -128,13 +130,12 @@ impl Gauges {
         for issuer in &now.issuers {
             let name = [issuer.issuer.as_str()];
             self.keys.with_label_values(&name).set(number(issuer.keys));
-            match issuer.age {
-                Some(age) => {
-                    let gauge: Gauge = self.keys_age.with_label_values(&name);
-                    gauge.set(age.as_secs_f64());
+            for (gauge, time) in [(&self.keys_age, issuer.age), (&self.keys_left, issuer.left)] {
+                match time {
+                    Some(time) => gauge.with_label_values(&name).set(time.as_secs_f64()),
+                    // An error says that there is no such series, which is what is wanted.
+                    None => drop(gauge.remove_label_values(&name)),
                 }
-                // An error says that there is no such series, which is what is wanted.
-                None => drop(self.keys_age.remove_label_values(&name)),
             }
         }
         for (address, ends) in &now.certificates {
@@ -167,6 +168,8 @@ impl Gauges {
 const READY: &str = "1 if this can be relied on; 0: not, and the log says why.";
 const CHECKPOINT: &str = "The number of the last checkpoint of the audit trail, with its hash: keep both, and verify with --head.";
 const EXPIRY: &str = "When the certificate of a listener or gateway ends, or the first of those that come with it, in seconds since 1970.";
+const AGE: &str = "How long ago an issuer's keys were fetched; nothing where there are none.";
+const LEFT: &str = "How long an issuer's keys can be used if they are never fetched again; nothing where there are none.";
 const LAG: &str = "Records that an audit sink, other than the one that counts, does not have yet.";
 const LOST: &str =
     "Records that nobody waited for and that found no room while the trail could not be written.";

@@ -27,6 +27,10 @@
     reason = "tables of cases are as long as they are"
 )]
 
+#[expect(
+    dead_code,
+    reason = "shared with the gateway's tests, which need more of it"
+)]
 mod admin;
 mod authority;
 mod call;
