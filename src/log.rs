@@ -1,13 +1,20 @@
 //! The daemon's log: lines on standard error, JSON or text. `RUST_LOG` overrides the configured
 //! level for somebody who is looking into something. The level can change while the daemon runs.
+//! Much of what is said comes from jobs and services: a line stays one line, and steers no screen.
 
-use std::{env, io::IsTerminal as _};
+use std::{
+    env,
+    io::{self, IsTerminal as _, Write},
+};
 
 use tracing_subscriber::{
     EnvFilter, Registry, layer::SubscriberExt as _, reload, util::SubscriberInitExt as _,
 };
 
-use crate::config::{Log, LogFormat};
+use crate::{
+    config::{Log, LogFormat},
+    screen::{escaped, json_escaped},
+};
 
 /// The level of the process's log lines, which can be changed.
 #[derive(Clone, Debug)]
@@ -26,9 +33,18 @@ pub fn start(log: &Log) -> Level {
     let filter = from_environment.unwrap_or_else(|_| EnvFilter::new(&log.level));
     let (filter, handle) = reload::Layer::new(filter);
     let registry = tracing_subscriber::registry().with(filter);
+    let colours = io::stderr().is_terminal();
+    let made = match log.format {
+        LogFormat::Json => json_escaped,
+        LogFormat::Text if colours => escaped_but_colours,
+        LogFormat::Text => escaped,
+    };
     let lines = tracing_subscriber::fmt::layer()
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr);
+        .with_ansi(colours)
+        .with_writer(move || Lines {
+            made,
+            to: io::stderr(),
+        });
     let started = match log.format {
         LogFormat::Json => registry.with(lines.json().flatten_event(true)).try_init(),
         LogFormat::Text => registry.with(lines).try_init(),
@@ -41,6 +57,33 @@ pub fn start(log: &Log) -> Level {
     }
 }
 
+/// Writes what it is given at a time, which is a line, as `made` makes it.
+struct Lines<W> {
+    made: fn(&str) -> String,
+    to: W,
+}
+
+impl<W: Write> Write for Lines<W> {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(line);
+        let mut made = (self.made)(text.strip_suffix('\n').unwrap_or(&text));
+        made.push('\n');
+        // At once, so that the lines of two threads do not mix.
+        self.to.write_all(made.as_bytes())?;
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
+    }
+}
+
+/// The logger's own colours stay; it escapes those of others.
+fn escaped_but_colours(line: &str) -> String {
+    let parts: Vec<String> = line.split('\u{1b}').map(escaped).collect();
+    parts.join("\u{1b}")
+}
+
 impl Level {
     /// From now on lines of this level and worse are written: `error`, `warn`, `info`, `debug` or
     /// `trace`. Where `RUST_LOG` is set it goes on deciding, which is said.
@@ -51,6 +94,34 @@ impl Level {
         }
         if let Err(error) = self.filter.reload(EnvFilter::new(level)) {
             tracing::error!(%error, level, "the level of the log cannot be changed");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::{Lines, escaped, escaped_but_colours, json_escaped};
+
+    #[test]
+    fn a_line_stays_one_and_steers_no_screen() {
+        let line = "a\nb\u{202e}\u{1b}[32mc\r\n";
+        for (made, expected) in [
+            (
+                escaped as fn(&str) -> String,
+                "a\\u{a}b\\u{202e}\\u{1b}[32mc\\u{d}\n",
+            ),
+            (escaped_but_colours, "a\\u{a}b\\u{202e}\u{1b}[32mc\\u{d}\n"),
+            (json_escaped, "a\\u000ab\\u202e\\u001b[32mc\\u000d\n"),
+        ] {
+            let mut lines = Lines {
+                made,
+                to: Vec::new(),
+            };
+            lines.write_all(line.as_bytes()).unwrap();
+            lines.write_all(b"next\n").unwrap();
+            assert_eq!(lines.to, format!("{expected}next\n").as_bytes());
         }
     }
 }

@@ -75,6 +75,7 @@ mod keys;
 mod kills;
 mod leaks;
 mod lifetimes;
+mod logs;
 mod monitoring;
 mod network;
 mod newcomer;
