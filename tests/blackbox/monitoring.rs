@@ -131,6 +131,9 @@ async fn reads_of_secrets_that_expire_soon_are_counted() {
         caller.resolve(request).await.unwrap();
         let counted = admin.value("runner_secrets_expiring_reads_total").await;
         assert!((counted - count).abs() < 0.5, "{name}: {counted}");
+        let log = stage.daemon.log();
+        let said = log.matches("the secret has expired, or will within 30 days variable=X");
+        assert!((f64::from(u32::try_from(said.count()).unwrap()) - count).abs() < 0.5);
     }
 }
 

@@ -173,7 +173,7 @@ async fn the_table_of_metrics_is_what_there_is() {
         .map(|row| {
             let cells: Vec<&str> = row.split('|').collect();
             assert!(cells[4].trim().len() > 3, "{row} says nothing");
-            format!("{} |", cells[..4].join("|"))
+            format!("{}|", cells[..4].join("|"))
         })
         .collect();
     let written: BTreeSet<String> = rows.iter().cloned().collect();
