@@ -14,6 +14,7 @@ mod audit;
 mod documents;
 mod explain;
 mod grants;
+mod help;
 mod operator;
 mod samples;
 mod served;
