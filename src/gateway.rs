@@ -33,6 +33,7 @@ use self::{
 };
 use crate::{
     config::gateway::Gateway as Settings,
+    limits::Admission,
     service::Front,
     tls::{self as server, Server},
     vault::Vault,
@@ -52,6 +53,7 @@ pub enum Error {
 /// One gateway.
 pub(crate) struct Gateway<V> {
     front: Front<V>,
+    admission: Arc<Admission>,
     gitlab: GitLab,
     tls: Option<Arc<Server>>,
     connect: bool,
@@ -82,12 +84,14 @@ impl<V: Vault> Gateway<V> {
     pub(crate) fn new(
         settings: &Settings,
         front: Front<V>,
+        admission: Arc<Admission>,
         audiences: Vec<String>,
         metrics: Jobs,
     ) -> Result<Arc<Self>, Error> {
         let tls = settings.certificate.clone().map(Server::new).transpose()?;
         Ok(Arc::new(Self {
             front,
+            admission,
             gitlab: GitLab::new(settings)?,
             tls: tls.map(Arc::new),
             connect: settings.connect,
@@ -115,6 +119,9 @@ impl<V: Vault> Gateway<V> {
         let issuers = self.front.provider.verifier.status();
         if issuers.iter().all(|issuer| issuer.keys == 0) {
             return Err("no issuer's keys are known");
+        }
+        if self.admission.is_full() {
+            return Err("as many requests wait as limits.queue allows");
         }
         Ok(())
     }

@@ -8,7 +8,7 @@ mod rate;
 mod turns;
 
 pub(crate) use self::{
-    admission::{Admission, Bounds},
+    admission::{Admission, Admitted, Bounds},
     rate::{Pace, Rate},
     turns::{Queue, Turns},
 };

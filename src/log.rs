@@ -26,6 +26,7 @@ pub struct Level {
 
 /// Sends the process's log lines to standard error, and gives what changes their level. A second
 /// call changes nothing.
+#[must_use]
 pub fn start(log: &Log) -> Level {
     // At info the Azure crates are silent; at debug they name secrets, but never show one.
     let from_environment = EnvFilter::try_from_default_env();

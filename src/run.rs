@@ -39,11 +39,11 @@ use crate::{
         user::User,
     },
     azure::{self, Azure},
-    config::{Config, OnStop},
+    config::{self, Config, OnStop},
     connections::{self, Connections},
     files::{lease::Leases, moment::Alarm},
     limits::{Admission, Bounds, Rate},
-    metrics::{Front as Way, Metrics, Snapshot},
+    metrics::{Metrics, Snapshot},
     policy::Policy,
     provide::{Provider, presented::Presented},
     readiness::Readiness,
@@ -77,6 +77,7 @@ pub struct Daemon {
     readiness: watch::Sender<Readiness>,
     admin: Option<Bound>,
     gateways: Vec<gateways::Open>,
+    admission: Arc<Admission>,
 }
 
 impl Daemon {
@@ -92,12 +93,6 @@ impl Daemon {
         let addresses = addresses::open(&config)?;
         let (files, notes) = place::open(&config)?.unzip();
         let (log, writer) = Log::open(&config.audit)?;
-        if !config.listeners.is_empty() {
-            metrics.opens(Way::Socket);
-        }
-        if !config.addresses.is_empty() {
-            metrics.opens(Way::Tls);
-        }
         let audit = Audit::new(log, metrics.clone());
         trail::started(&audit, &config);
         let policy = policy(&config);
@@ -118,7 +113,8 @@ impl Daemon {
             user,
         };
         let provider = Arc::new(provider);
-        let gateways = gateways::open(&config, &provider, &audit, &jobs)?;
+        let admission = admission(&config.limits);
+        let gateways = gateways::open(&config, &provider, &audit, &admission, &jobs)?;
         // Last, when nothing can keep the daemon from serving what it takes over.
         if let Some(place) = &provider.files {
             let taken = provider.leases.take_over(&place.base());
@@ -128,6 +124,7 @@ impl Daemon {
             sockets,
             addresses,
             gateways,
+            admission,
             provider,
             audit,
             writer,
@@ -156,18 +153,19 @@ impl Daemon {
         let leaving = leaving.await.boxed().shared();
         let mut tasks = self.tasks()?;
         tasks.spawn(watch.look());
-        let (connections, admission) = self.bounds();
+        let connections = self.connections();
         let mut servers = JoinSet::new();
         let mut held = Vec::new();
         let (sockets, addresses) = (mem::take(&mut self.sockets), mem::take(&mut self.addresses));
         for open in listeners::ready(sockets, addresses, &self.config)? {
-            let mut routes = Routes::new(self.service(&open, admission.clone()));
+            let mut routes = Routes::new(self.service(&open));
             routes = routes.add_service(health.clone());
             if open.reflection {
                 routes = routes.add_service(reflection()?);
             }
             let (connections, leaving) = (connections.clone(), leaving.clone());
             let metrics = self.audit.metrics().clone();
+            metrics.opens(open.way);
             servers.spawn(async move {
                 let connected = move || metrics.connects(open.way);
                 let routes = routes.prepare();
@@ -191,7 +189,7 @@ impl Daemon {
     }
 
     /// What the listener `open` serves.
-    fn service(&self, open: &Open, admission: Arc<Admission>) -> Service {
+    fn service(&self, open: &Open) -> Service {
         let front = Front {
             audit: self.audit.clone(),
             provider: self.provider.clone(),
@@ -206,7 +204,7 @@ impl Daemon {
         let service = SecretsProviderServer::new(front);
         let entrance = Entrance {
             service: service.max_decoding_message_size(MOST_DECODED),
-            admission,
+            admission: self.admission.clone(),
             audit: self.audit.clone(),
         };
         InterceptedService::new(entrance, Doorkeeper(door))
@@ -219,19 +217,13 @@ impl Daemon {
         addresses.chain(gateways).collect()
     }
 
-    /// How much all listeners together take.
-    fn bounds(&self) -> (Arc<Connections>, Arc<Admission>) {
+    /// How many connections all listeners together hold.
+    fn connections(&self) -> Arc<Connections> {
         let limits = &self.config.limits;
-        let connections = Connections::new(connections::Limits {
+        Connections::new(connections::Limits {
             most: connections::most(limits.connections),
             idle_timeout: limits.idle_timeout,
-        });
-        let admission = Admission::new(Bounds {
-            requests: limits.requests,
-            queue: limits.queue,
-            rate: Rate::new(limits.caller_rate, limits.caller_rate.saturating_mul(10)),
-        });
-        (connections, admission)
+        })
     }
 
     /// What readiness depends on.
@@ -310,6 +302,15 @@ fn monitoring(config: &Config) -> Result<Option<Bound>, Error> {
         .admin
         .map(|address| Bound::to(address).map_err(|source| Error::Admin { address, source }));
     bound.transpose()
+}
+
+/// How much is worked on at a time, whichever way it comes in.
+fn admission(limits: &config::Limits) -> Arc<Admission> {
+    Admission::new(Bounds {
+        requests: limits.requests,
+        queue: limits.queue,
+        rate: Rate::new(limits.caller_rate, limits.caller_rate.saturating_mul(10)),
+    })
 }
 
 fn policy(config: &Config) -> Policy {

@@ -22,9 +22,11 @@ pub(crate) use self::{
     entrance::Entrance,
 };
 use crate::{
-    audit::{Audit, Record},
+    audit::{Audit, Record, event::Caller},
+    caller::Principal,
     config::{Delivery, Limits},
     error::Error,
+    limits::{Admission, Admitted},
     metrics,
     provide::{Call, Provided, Provider},
     secret::IdToken,
@@ -127,14 +129,19 @@ impl<V> Front<V> {
 impl<V: Vault> Front<V> {
     /// A `Resolve` of the job `job_id` that came another way; `asked` makes the request, and its
     /// mistakes are on record like any other refusal.
+    ///
+    /// It waits for its turn at any rate: GitLab hands a job out once, and a runner asks for no more
+    /// of them than it runs.
     pub(crate) async fn resolve_job(
         &self,
         arrival: &Arrival,
+        admission: &Arc<Admission>,
         job_id: String,
         asked: impl FnOnce() -> Result<ResolveRequest, Error>,
     ) -> Result<Provided, Error> {
         let work = async |record: &mut Record| {
             record.must_last()?;
+            let _place = self.turn(arrival, admission).await?;
             let call = Call {
                 job_id: Some(job_id),
                 ..decode::call(self, arrival, asked()?)?
@@ -143,5 +150,15 @@ impl<V: Vault> Front<V> {
         };
         let front = metrics::Front::Gateway;
         self.recorded(front, "resolve", arrival, work).await
+    }
+
+    async fn turn(&self, arrival: &Arrival, admission: &Arc<Admission>) -> Result<Admitted, Error> {
+        let Caller::Remote(runner) = &arrival.caller else {
+            let what = "a job of nobody";
+            return Err(Error::Bug { what });
+        };
+        let _waiting = self.audit.metrics().waits();
+        let runner = Principal::Remote(runner.clone());
+        admission.wait(runner, 0, arrival.deadline).await
     }
 }

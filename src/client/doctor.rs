@@ -84,6 +84,9 @@ fn spec(environment: &Environment, checkup: &mut Checkup) -> Option<Spec> {
     }
 }
 
+/// By how much two clocks may differ for the daemon, in seconds.
+const LEEWAY: u64 = 30;
+
 /// What a token says of itself, and how old it is by this machine's clock.
 fn of_token(id_token: &IdToken) -> Step {
     let Some(claims) = claims(id_token.expose()) else {
@@ -104,6 +107,13 @@ fn of_token(id_token: &IdToken) -> Step {
             let says = format!("expired {} ago; {}", span(now - exp), named.join(", "));
             let fix = "ask earlier in the job, or raise its timeout, which is how long its ID \
                        tokens live";
+            return Step::wrong("token", says).fix(fix);
+        }
+        (Some(iat), _) if iat > now + LEEWAY => {
+            let ahead = span(iat - now);
+            let says = format!("was issued {ahead} from now; {}", named.join(", "));
+            let fix = "this is for whoever runs the runners: this machine's clock is behind, or \
+                       GitLab's is ahead";
             return Step::wrong("token", says).fix(fix);
         }
         (Some(iat), Some(exp)) => {

@@ -188,7 +188,9 @@ async fn resolve<V: Vault>(
         }
     };
     let id = job.id.to_string();
-    let providing = gateway.front.resolve_job(&arrival, id, || request);
+    let providing = gateway
+        .front
+        .resolve_job(&arrival, &gateway.admission, id, || request);
     let every = gateway.keep_alive;
     let minding = async {
         let mut beat = interval_at(Instant::now() + every, every);

@@ -85,14 +85,27 @@ impl Admission {
         })
     }
 
-    /// A place for a request of `principal` on `connection`, as soon as it is its turn.
+    /// A place for a request of `principal` on `connection`, as soon as it is its turn; whoever asks
+    /// faster than its rate gets none.
     pub(crate) async fn enter(
         self: &Arc<Self>,
         principal: Principal,
         connection: u64,
         deadline: Instant,
     ) -> Result<Admitted, Error> {
-        let place = self.ask(principal, connection, Instant::now())?;
+        let rate = self.bounds.rate;
+        self.state().spend(&principal, rate, Instant::now())?;
+        self.wait(principal, connection, deadline).await
+    }
+
+    /// The same at any rate, for work that cannot be asked for a second time.
+    pub(crate) async fn wait(
+        self: &Arc<Self>,
+        principal: Principal,
+        connection: u64,
+        deadline: Instant,
+    ) -> Result<Admitted, Error> {
+        let place = self.ask(principal, connection);
         let waiting = "waiting for other requests to end";
         match timeout_at(deadline, place).await {
             Ok(Ok(place)) => place,
@@ -108,11 +121,10 @@ impl Admission {
         self: &Arc<Self>,
         principal: Principal,
         connection: u64,
-        now: Instant,
-    ) -> Result<oneshot::Receiver<Result<Admitted, Error>>, Error> {
+    ) -> oneshot::Receiver<Result<Admitted, Error>> {
         let (sender, receiver) = oneshot::channel();
         let mut state = self.state();
-        state.spend(&principal, self.bounds.rate, now)?;
+        state.forget(Instant::now());
         state.waiting.add(principal, |connections| {
             connections.add(connection, |queue| queue.push_back(sender));
         });
@@ -129,7 +141,16 @@ impl Admission {
                 retry_after: Duration::from_secs(1),
             })));
         }
-        Ok(receiver)
+        receiver
+    }
+
+    /// Whether one more would be one too many.
+    pub(crate) fn is_full(&self) -> bool {
+        let mut state = self.state();
+        if state.waiting.len() >= self.bounds.queue {
+            state.waiting.prune();
+        }
+        state.running >= self.bounds.requests && state.waiting.len() >= self.bounds.queue
     }
 
     /// Who has the next turn, and the place, if there is one.
@@ -172,8 +193,8 @@ impl Admission {
 }
 
 impl State {
-    /// Counts a request of `principal` against its rate.
-    fn spend(&mut self, principal: &Principal, rate: Rate, now: Instant) -> Result<(), Error> {
+    /// Forgets whom there is nothing to say of, before there are too many.
+    fn forget(&mut self, now: Instant) {
         // A host has some dozen users that run jobs, and a cluster some thousand pods; user namespaces
         // can make it more.
         const MOST: usize = 10_000;
@@ -181,6 +202,10 @@ impl State {
             let busy = |caller: &Caller| caller.running > 0 || !caller.pace.is_rested(now);
             self.callers.retain(|_, caller| busy(caller));
         }
+    }
+
+    /// Counts a request of `principal` against its rate.
+    fn spend(&mut self, principal: &Principal, rate: Rate, now: Instant) -> Result<(), Error> {
         let caller = self.callers.entry(principal.clone()).or_default();
         let problem = match principal {
             Principal::User(_) => {

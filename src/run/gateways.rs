@@ -10,6 +10,7 @@ use crate::{
     azure::Azure,
     config::{Config, Delivery, gateway::Gateway as Settings},
     gateway::{self, Gateway, metrics::Jobs},
+    limits::Admission,
     metrics::Front,
     provide::Provider,
     service,
@@ -57,6 +58,7 @@ pub(super) fn open(
     config: &Config,
     provider: &Arc<Provider<Azure>>,
     audit: &Audit,
+    admission: &Arc<Admission>,
     jobs: &Jobs,
 ) -> Result<Vec<Open>, Error> {
     let audiences = config.issuers.iter().flat_map(|issuer| &issuer.audiences);
@@ -77,7 +79,13 @@ pub(super) fn open(
             },
             limits: config.limits.clone(),
         };
-        let gateway = Gateway::new(settings, front, audiences.clone(), jobs.clone())?;
+        let gateway = Gateway::new(
+            settings,
+            front,
+            admission.clone(),
+            audiences.clone(),
+            jobs.clone(),
+        )?;
         tracing::info!(%address, gitlab = %settings.gitlab_url, "a gateway listens");
         Ok(Open {
             listener,

@@ -37,7 +37,12 @@ impl Authority {
 
     /// A certificate for `localhost`.
     pub(crate) fn leaf(&self) -> Leaf {
-        self.sign(CertificateParams::new(vec!["localhost".to_owned()]).unwrap())
+        self.leaf_of("localhost")
+    }
+
+    /// A certificate for a host.
+    pub(crate) fn leaf_of(&self, name: &str) -> Leaf {
+        self.sign(CertificateParams::new(vec![name.to_owned()]).unwrap())
     }
 
     /// The same, which ended long ago.

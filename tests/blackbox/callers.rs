@@ -3,7 +3,8 @@
 
 use std::{
     fs,
-    os::unix::process::CommandExt as _,
+    os::unix::{fs::chown, process::CommandExt as _},
+    path::{Path, PathBuf},
     process::{Command, Output, Stdio},
 };
 
@@ -105,15 +106,26 @@ pub(crate) const ANOTHER: u32 = 65_534;
 
 /// A job of another user, which reads one secret and does nothing with it.
 async fn as_another(place: &Place, token: &str) -> Output {
+    let mut command = Command::new(client(place));
+    command.uid(ANOTHER).gid(ANOTHER);
+    ends(place, token, command).await
+}
+
+/// The client, where other users get at it.
+fn client(place: &Place) -> PathBuf {
     let client = place.path("client");
     if !client.exists() {
         fs::copy(CLIENT, &client).unwrap();
     }
+    client
+}
+
+/// Runs the client, or what runs it, in that job.
+async fn ends(place: &Place, token: &str, mut command: Command) -> Output {
     let mut spec = Map::new();
     spec.insert("A".to_owned(), entry("db-password", false));
-    let mut command = Command::new(client);
     command.args(["exec", "--", "/bin/true"]).env_clear();
-    command.uid(ANOTHER).gid(ANOTHER).stdin(Stdio::null());
+    command.stdin(Stdio::null());
     command.env("RUNNER_SECRETS_SOCKET", place.socket());
     command.env("RUNNER_SECRETS", Value::Object(spec).to_string());
     command.env("JWT", token).env("CI_JOB_ID", "812");
@@ -171,6 +183,36 @@ async fn a_token_is_of_the_user_who_presents_it_first() {
         let output = as_another(&stage.place, &token).await;
         assert_status(&output, status, "");
     }
+}
+
+/// A container whose root is another user of the host, who may have whatever client it likes.
+#[tokio::test]
+async fn a_user_namespace_has_its_secrets_from_a_daemon_of_the_clients_owner() {
+    const OUTER: u32 = 100_000;
+    if !can_be_another_user() {
+        return;
+    }
+    let stage = Stage::with(|config| {
+        let config = config.text("listen.socket_mode", "0666");
+        config.text("listen.delivery", "inline")
+    })
+    .await;
+    stage.place.open_to_all();
+    let client = client(&stage.place);
+    let mapped = |program: &Path| {
+        let mut command = Command::new("unshare");
+        command.args(["--user", "--map-root-user"]).arg(program);
+        command.uid(OUTER).gid(OUTER);
+        command
+    };
+    let output = ends(&stage.place, &stage.token(), mapped(&client)).await;
+    assert_status(&output, 0, "");
+    let record = stage.place.records().pop().unwrap();
+    assert_eq!(record["caller"]["uid"], OUTER);
+    // A program of the container's own does not trust the host's root, whom it cannot tell.
+    chown(&client, Some(OUTER), Some(OUTER)).unwrap();
+    let output = ends(&stage.place, &stage.token(), mapped(&client)).await;
+    assert_status(&output, 77, "the owner of");
 }
 
 #[tokio::test]

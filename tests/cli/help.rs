@@ -228,7 +228,7 @@ fn shells_complete_the_daemons_commands_and_options() {
             typed.extend(words.split_whitespace());
             let typing = |last: &'static str| [&typed[..], &[last]].concat();
             let Some(given) = offered(shell, &typing("--")) else {
-                return;
+                break;
             };
             assert_eq!(given, options(page), "{name}: {words} --");
             let below = |command: &String| {
@@ -250,43 +250,27 @@ fn shells_complete_the_daemons_commands_and_options() {
             let given = offered(shell, &typing("")).unwrap();
             assert_eq!(given, expected, "{name}: {words}");
         }
-        let cases: [(&[&str], &[&str]); 7] = [
-            (
-                &["runner-secretsd", "setup", "azure", "--format", ""],
-                &["az", "terraform"],
-            ),
-            (
-                &["runner-secretsd", "audit", "query", "--config", ""],
-                &["here"],
-            ),
-            (&["runner-secretsd", "audit", "query", "--since", ""], &[]),
-            // The value of an option is no command.
-            (
-                &["runner-secretsd", "--config", "policy", "chec"],
-                &["check-config"],
-            ),
-            (
-                &["runner-secretsd", "--config", "x", "policy", "gr"],
-                &["grants"],
-            ),
-            (
-                &["runner-secretsd", "audit", "verify", "x", "--pub"],
-                &["--public-key"],
-            ),
-            (&["runner-secretsd", "nonsense", ""], &[]),
-        ];
+    }
+}
+
+#[test]
+fn shells_know_which_words_are_values() {
+    let cases: [(&[&str], &[&str]); 6] = [
+        (&["setup", "azure", "--format", ""], &["az", "terraform"]),
+        (&["audit", "query", "--config", ""], &["here"]),
+        (&["audit", "query", "--since", ""], &[]),
+        (&["--config", "policy", "chec"], &["check-config"]),
+        (&["--config", "x", "policy", "gr"], &["grants"]),
+        (&["audit", "verify", "x", "--pub"], &["--public-key"]),
+    ];
+    for (shell, (name, ..)) in SHELLS.iter().enumerate() {
         for (typed, expected) in cases {
-            let given = offered(shell, typed).unwrap();
+            let Some(mut given) = offered(shell, &[&["runner-secretsd"], typed].concat()) else {
+                break;
+            };
             // What zsh is told it matches itself.
-            let last = typed.last().unwrap();
-            let given: BTreeSet<String> = given
-                .into_iter()
-                .filter(|word| word.starts_with(last))
-                .collect();
-            let known = typed[1] != "nonsense";
-            if known {
-                assert_eq!(given, set(expected), "{name}: {typed:?}");
-            }
+            given.retain(|word| word.starts_with(typed.last().unwrap()));
+            assert_eq!(given, set(expected), "{name}: {typed:?}");
         }
     }
 }
@@ -304,7 +288,7 @@ fn shells_complete_the_clients_commands_and_options() {
     assert_eq!(commands.len(), 6, "{commands:?}");
     for (shell, (name, ..)) in SHELLS.iter().enumerate() {
         let Some(given) = offered(shell, &["runner-secrets", ""]) else {
-            return;
+            continue;
         };
         let given: BTreeSet<String> = given
             .into_iter()

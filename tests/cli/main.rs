@@ -3,6 +3,7 @@
 
 #![expect(
     clippy::panic,
+    clippy::print_stdout,
     clippy::unwrap_used,
     reason = "helpers of tests stand outside of test functions"
 )]

@@ -152,6 +152,12 @@ fn a_broken_token_is_named() {
     );
     let old = token(r#"{"job_id":"812","exp":1000000000}"#);
     broken(&usual().with("AZURE_JWT", &old), "token", "expired");
+    let early = token(r#"{"job_id":"812","iat":4102440000,"exp":4102444800}"#);
+    broken(
+        &usual().with("AZURE_JWT", &early),
+        "token",
+        "clock is behind",
+    );
     let odd = format!("{}.bm90IGpzb24.c2ln", "eyJhbGciOiJSUzI1NiJ9");
     broken(
         &named().with("AZURE_JWT", &odd),

@@ -2,6 +2,9 @@
 //! its two minutes, traces by range, checksums, states in their order. Everything that it was asked
 //! is remembered in order. It shares nothing with the gateway, and knows nothing of secrets.
 
+mod jobs;
+mod streams;
+
 use std::{
     collections::{BTreeMap, VecDeque},
     io::Write as _,
@@ -10,24 +13,26 @@ use std::{
 };
 
 use flate2::{Compression, write::GzEncoder};
-use http_body_util::{BodyExt as _, Full, StreamBody, combinators::UnsyncBoxBody};
+use http_body_util::{BodyExt as _, Full, combinators::UnsyncBoxBody};
 use hyper::{
     HeaderMap, Method, Request, Response, StatusCode,
-    body::{Bytes, Frame, Incoming},
-    header::{CONNECTION, CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, LOCATION, RANGE, UPGRADE},
+    body::{Bytes, Incoming},
+    header::{CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, UPGRADE},
     server::conn::http1,
     service::service_fn,
 };
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::{
-    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
+    io::{AsyncRead, AsyncWrite},
     net::TcpListener,
     sync::Notify,
     task::JoinSet,
     time::Instant,
 };
 use tokio_rustls::TlsAcceptor;
+
+pub(crate) use streams::PIECE;
 
 /// The runner's own token.
 pub(crate) const RUNNER_TOKEN: &str = "glrt-of-the-runner";
@@ -303,10 +308,10 @@ async fn converse(io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, worl
 async fn answer(world: &Arc<World>, request: Request<Incoming>) -> Response<Body> {
     let path = request.uri().path().to_owned();
     if path.ends_with("/artifacts") {
-        return artifacts(world, request).await;
+        return streams::artifacts(world, request).await;
     }
     if request.headers().contains_key(UPGRADE) {
-        return echo_for_ever(request);
+        return streams::echo_for_ever(request);
     }
     let (parts, body) = request.into_parts();
     let Ok(body) = body.collect().await else {
@@ -325,8 +330,8 @@ async fn answer(world: &Arc<World>, request: Request<Incoming>) -> Response<Body
     let segments: Vec<&str> = api.split('/').collect();
     match (parts.method, segments.as_slice()) {
         (Method::POST, ["jobs", "request"]) => poll(world, &asked).await,
-        (Method::PUT, ["jobs", id]) => update(world, id, &asked),
-        (Method::PATCH, ["jobs", id, "trace"]) => append(world, id, &asked),
+        (Method::PUT, ["jobs", id]) => jobs::update(world, id, &asked),
+        (Method::PATCH, ["jobs", id, "trace"]) => jobs::append(world, id, &asked),
         (_, ["runners", "router", "discovery"]) => {
             said(StatusCode::OK, r#"{"server_url":"wss://kas.invalid"}"#)
         }
@@ -420,205 +425,6 @@ fn no_job() -> Response<Body> {
     Response::builder()
         .status(StatusCode::NO_CONTENT)
         .header("X-GitLab-Last-Update", "a-cursor")
-        .body(full(Bytes::new()))
-        .unwrap()
-}
-
-/// Whether a request comes from the job, or what it is told otherwise.
-fn checked<'j>(
-    jobs: &'j mut BTreeMap<i64, Job>,
-    id: &str,
-    token: Option<&str>,
-) -> Result<&'j mut Job, Box<Response<Body>>> {
-    let job = id.parse().ok().and_then(|id: i64| jobs.get_mut(&id));
-    let Some(job) = job else {
-        return Err(Box::new(said(StatusCode::NOT_FOUND, "404 Not Found")));
-    };
-    if token != Some(job.token.as_str()) {
-        return Err(Box::new(said(StatusCode::FORBIDDEN, "403 Forbidden")));
-    }
-    Ok(job)
-}
-
-fn update(world: &World, id: &str, asked: &Asked) -> Response<Body> {
-    let stumbles = world.manners.lock().unwrap().stumbles.pop_front();
-    if let Some(status) = stumbles.or(world.manners().refuses) {
-        return said(status, "not now");
-    }
-    let now = world.now();
-    let two_phase = world.manners().two_phase;
-    let body: Value = serde_json::from_slice(&asked.body).unwrap_or_default();
-    let mut jobs = world.jobs();
-    let header = asked
-        .headers
-        .get("JOB-TOKEN")
-        .and_then(|token| token.to_str().ok());
-    let token = body["token"].as_str();
-    // Older runners have it in the body only.
-    if header.is_some() && header != token {
-        return said(StatusCode::FORBIDDEN, "403 Forbidden");
-    }
-    let job = match checked(&mut jobs, id, token) {
-        Ok(job) => job,
-        Err(answer) => return *answer,
-    };
-    let is_json = asked
-        .headers
-        .get(CONTENT_TYPE)
-        .is_some_and(|is| is == "application/json");
-    if !is_json {
-        return said(StatusCode::UNSUPPORTED_MEDIA_TYPE, "no JSON");
-    }
-    match (&job.state, body["state"].as_str()) {
-        (State::Waiting, _) if job.until < now => said(StatusCode::FORBIDDEN, "it was too late"),
-        (State::Waiting, Some("pending")) => {
-            job.until = now + WINDOW;
-            said(StatusCode::OK, "200")
-        }
-        (State::Waiting, Some("running")) => {
-            job.state = State::Running;
-            said(StatusCode::OK, "200")
-        }
-        (State::Running, Some("pending")) if two_phase => said(StatusCode::CONFLICT, "assigned"),
-        (State::Running, Some("running")) => said(StatusCode::OK, "200"),
-        (State::Running, Some("success" | "failed")) => finish(world, job, &body),
-        (State::Success | State::Failed(_), _) => over(),
-        // Also what is to fail before it was acknowledged.
-        _ => said(StatusCode::BAD_REQUEST, "400 Bad request"),
-    }
-}
-
-fn over() -> Response<Body> {
-    let mut over = said(StatusCode::FORBIDDEN, "403 Forbidden - Job is not running");
-    over.headers_mut()
-        .insert("Job-Status", "failed".parse().unwrap());
-    over
-}
-
-fn finish(world: &World, job: &mut Job, body: &Value) -> Response<Body> {
-    const REASONS: [&str; 8] = [
-        "script_failure",
-        "runner_system_failure",
-        "job_execution_timeout",
-        "image_pull_failure",
-        "unknown_failure",
-        "runner_configuration_error",
-        "runner_external_dependency_failure",
-        "runner_interrupted",
-    ];
-    let checksum = format!("crc32:{:08x}", crc32fast::hash(&job.trace));
-    if body["output"]["checksum"] != checksum || body["output"]["bytesize"] != job.trace.len() {
-        return said(StatusCode::PRECONDITION_FAILED, "send the trace again");
-    }
-    let accepted = &mut world.manners.lock().unwrap().accepted;
-    if *accepted > 0 {
-        *accepted -= 1;
-        let mut again = said(StatusCode::ACCEPTED, "202");
-        let soon = "0".parse().unwrap();
-        again
-            .headers_mut()
-            .insert("X-GitLab-Trace-Update-Interval", soon);
-        return again;
-    }
-    job.state = match body["failure_reason"].as_str() {
-        _ if body["state"] == "success" => State::Success,
-        Some(reason) if REASONS.contains(&reason) => State::Failed(reason.to_owned()),
-        other => return said(StatusCode::BAD_REQUEST, &format!("no reason: {other:?}")),
-    };
-    said(StatusCode::OK, "200")
-}
-
-fn append(world: &World, id: &str, asked: &Asked) -> Response<Body> {
-    let mut jobs = world.jobs();
-    let token = asked
-        .headers
-        .get("JOB-TOKEN")
-        .and_then(|token| token.to_str().ok());
-    let job = match checked(&mut jobs, id, token) {
-        Ok(job) => job,
-        Err(answer) => return *answer,
-    };
-    if job.state != State::Running {
-        return over();
-    }
-    let range = asked
-        .headers
-        .get(CONTENT_RANGE)
-        .and_then(|range| range.to_str().ok());
-    let range = range.and_then(|range| range.split_once('-'));
-    let range = range.and_then(|(from, to)| Some((from.parse().ok()?, to.parse().ok()?)));
-    let Some((from, to)): Option<(usize, usize)> = range else {
-        return said(StatusCode::BAD_REQUEST, "no range");
-    };
-    if to + 1 - from != asked.body.len() || asked.body.len() > 1024 * 1024 {
-        return said(StatusCode::BAD_REQUEST, "another range");
-    }
-    let status = if from == job.trace.len() {
-        let keeps = world.manners.lock().unwrap().keeps.take();
-        let kept = keeps.unwrap_or(asked.body.len());
-        job.trace.extend_from_slice(&asked.body[..kept]);
-        StatusCode::ACCEPTED
-    } else {
-        StatusCode::RANGE_NOT_SATISFIABLE
-    };
-    let mut answer = said(status, "");
-    let range = format!("0-{}", job.trace.len());
-    let headers = answer.headers_mut();
-    headers.insert(RANGE, range.parse().unwrap());
-    headers.insert("Job-Status", "running".parse().unwrap());
-    answer
-}
-
-/// Counts what is uploaded, without keeping it; sends back as many bytes as are asked for.
-async fn artifacts(world: &World, request: Request<Incoming>) -> Response<Body> {
-    if request.method() == Method::POST {
-        let mut body = request.into_body();
-        let mut count = 0;
-        while let Some(Ok(frame)) = body.frame().await {
-            let length = frame.data_ref().map_or(0, Bytes::len) as u64;
-            count += length;
-            *world.uploaded.lock().unwrap() += length;
-        }
-        return said(StatusCode::CREATED, &count.to_string());
-    }
-    let query = request.uri().query().unwrap_or_default();
-    if query == "direct_download=true" {
-        return Response::builder()
-            .status(StatusCode::FOUND)
-            .header(LOCATION, "https://objects.invalid/a?signature=b%2Fc")
-            .body(full(Bytes::new()))
-            .unwrap();
-    }
-    let pieces: u64 = query.parse().unwrap_or(1);
-    let piece = Bytes::from(vec![b'x'; PIECE]);
-    let frames = (0..pieces).map(move |_| Ok(Frame::data(piece.clone())));
-    let frames = futures_util::stream::iter(frames);
-    Response::new(StreamBody::new(frames).boxed_unsync())
-}
-
-/// The size of what a download comes in.
-pub(crate) const PIECE: usize = 64 * 1024;
-
-/// Becomes another protocol, in which every byte comes back.
-fn echo_for_ever(mut request: Request<Incoming>) -> Response<Body> {
-    let protocol = request.headers()[UPGRADE].clone();
-    let upgrading = hyper::upgrade::on(&mut request);
-    tokio::spawn(async move {
-        let Ok(upgraded) = upgrading.await else {
-            return;
-        };
-        let mut io = TokioIo::new(upgraded);
-        let mut buffer = [0; 4096];
-        while let Ok(count @ 1..) = io.read(&mut buffer).await {
-            if io.write_all(&buffer[..count]).await.is_err() {
-                return;
-            }
-        }
-    });
-    Response::builder()
-        .status(StatusCode::SWITCHING_PROTOCOLS)
-        .header(CONNECTION, "Upgrade")
-        .header(UPGRADE, protocol)
         .body(full(Bytes::new()))
         .unwrap()
 }

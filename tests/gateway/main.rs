@@ -58,4 +58,5 @@ mod real;
 mod samples;
 mod secrets;
 mod stripped;
+mod turns;
 mod ways;

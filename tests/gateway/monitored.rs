@@ -131,7 +131,7 @@ fn metrics(text: &str) -> BTreeMap<String, Metric> {
     for line in text.lines().filter(|line| !line.is_empty()) {
         if let Some(rest) = line.strip_prefix("# TYPE ") {
             let (name, kind) = rest.split_once(' ').unwrap();
-            metrics.entry(name.to_owned()).or_default().kind = kind.to_owned();
+            kind.clone_into(&mut metrics.entry(name.to_owned()).or_default().kind);
         } else if !line.starts_with('#') {
             let (name, labels) = taken_apart(line.rsplit_once(' ').unwrap().0);
             let metric = metrics.get_mut(&family(name, &labels)).unwrap();
@@ -260,7 +260,7 @@ async fn alerts_and_their_tests_are_about_series_that_there_are() {
     assert!(seen > 20, "{seen}");
 }
 
-/// What a query in PromQL selects is there, with these labels and values.
+/// What a query selects is there, with these labels and values.
 fn is_about(query: &str, real: &BTreeMap<String, Metric>) {
     let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let mut found = 0;
@@ -333,9 +333,9 @@ async fn the_dashboard_shows_something_in_every_panel() {
             "exp_samples": [{"labels": "{}", "value": 1}],
         })
     });
-    let test = json!({"interval": "1m",
+    let case = json!({"interval": "1m",
         "input_series": series.collect::<Value>(), "promql_expr_test": something.collect::<Value>()});
-    let tests = json!({"rule_files": [], "evaluation_interval": "1m", "tests": [test]});
+    let tests = json!({"rule_files": [], "evaluation_interval": "1m", "tests": [case]});
     // JSON is YAML.
     if let Some(tested) = promtool(&["test", "rules", "/dev/stdin"], &tests.to_string()) {
         succeeds(&tested);
@@ -350,15 +350,13 @@ fn legend_is_known(legend: &str, query: &str, real: &BTreeMap<String, Metric>) {
         .map(|rest| rest.split(')').next().unwrap());
     for label in legend.split("{{").skip(1) {
         let label = label.split("}}").next().unwrap();
-        let known = match left {
-            Some(left) => left.split(", ").any(|one| one == label),
-            None => {
-                let has = |(name, metric): (&String, &Metric)| {
-                    query.contains(name.as_str()) && metric.labels.contains_key(label)
-                };
-                label == "instance" || real.iter().any(has)
-            }
+        let has = |(name, metric): (&String, &Metric)| {
+            query.contains(name.as_str()) && metric.labels.contains_key(label)
         };
+        let known = left.map_or_else(
+            || label == "instance" || real.iter().any(has),
+            |left| left.split(", ").any(|one| one == label),
+        );
         assert!(known, "{legend}: {query}");
     }
 }

@@ -21,14 +21,24 @@ use crate::{
 
 /// The keys of the gateway's own certificate, and of the GitLab's authority.
 fn keys(place: &Place, own: &Authority, gitlab: &Authority) -> String {
-    own.leaf().write(place);
+    keys_for("localhost", place, own, gitlab)
+}
+
+/// The same for a gateway of that name.
+pub(crate) fn keys_for(name: &str, place: &Place, own: &Authority, gitlab: &Authority) -> String {
+    own.leaf_of(name).write(place);
     let ca = write(place, "gitlab-ca.pem", &gitlab.pem());
     format!("{}ca_file = {ca:?}\n", authority::keys(place))
 }
 
 /// A GitLab's side of TLS.
 fn acceptor(authority: &Authority) -> TlsAcceptor {
-    let leaf = authority.leaf();
+    acceptor_for("localhost", authority)
+}
+
+/// The same for a GitLab of that name.
+pub(crate) fn acceptor_for(name: &str, authority: &Authority) -> TlsAcceptor {
+    let leaf = authority.leaf_of(name);
     let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
         .unwrap()

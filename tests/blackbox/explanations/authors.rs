@@ -2,6 +2,8 @@
 //! chose to do harm.
 
 use serde_json::{Value, json};
+use tokio::net::UnixListener;
+use tokio_stream::wrappers::UnixListenerStream;
 
 use super::{Told, golden, one, stage};
 use crate::{
@@ -87,6 +89,22 @@ async fn first_mistakes_are_answered_with_the_lines_to_add() {
     let told = alone(&mut stage, |job| job.set("RUNNER_SECRETS_SOCKET", socket)).await;
     golden("author-no-daemon", &told.without(socket, "SOCKET"));
     assert!(stage.sent().is_empty());
+}
+
+/// A daemon of the time before `Explain`: it has a service of another name.
+#[tokio::test]
+async fn an_older_daemon_is_told_from_a_refusal() {
+    let mut stage = stage().await;
+    let socket = stage.place.path("older.sock");
+    let (_, health) = tonic_health::server::health_reporter();
+    let listener = UnixListener::bind(&socket).unwrap();
+    let server = tonic::transport::Server::builder().add_service(health);
+    let serving = tokio::spawn(server.serve_with_incoming(UnixListenerStream::new(listener)));
+    let token = stage.token();
+    let job = Job::at(&socket, &token, one("db-password"));
+    let told = Told::of(&mut stage, &job, &["explain"]).await;
+    serving.abort();
+    golden("author-older-daemon", &told);
 }
 
 /// Names as people choose them who want to be run by whoever helps.

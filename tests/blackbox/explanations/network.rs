@@ -121,6 +121,16 @@ async fn silence_ends_with_the_time_that_the_operator_allows() {
     }
 }
 
+/// Where there is time, silence is given up three times, and is then no matter of the time.
+#[tokio::test]
+async fn silence_that_goes_on_is_a_network_that_is_slow() {
+    let mut stage = with(|config| config.text("limits.request_timeout", "50s")).await;
+    stage.fault(json!({"route": "token", "kind": "hang"}));
+    let told = usual(&mut stage, one("db-password")).await;
+    golden("network-slow", &told);
+    assert_eq!(stage.counts(), (3, 0));
+}
+
 /// Entra and vaults under other names, without a proxy that would look them up.
 fn custom(config: Config) -> Config {
     let config = config.text("azure.cloud", "custom");
