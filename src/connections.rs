@@ -159,7 +159,11 @@ async fn connection(
             return;
         }
         () = open.unused(FIRST_REQUEST) => {}
-        () = stop => {}
+        () = stop => tokio::select! {
+            _ = &mut served => return,
+            // Who was accepted a moment ago is about to ask; without an answer its job fails.
+            () = open.asked(GOODBYE) => {}
+        }
     }
     served.as_mut().graceful_shutdown();
     // Who broke off, or does not say goodbye, is gone as well.

@@ -84,6 +84,8 @@ mod service;
 #[cfg(feature = "daemon")]
 pub mod socket;
 #[cfg(feature = "daemon")]
+pub mod systemd;
+#[cfg(feature = "daemon")]
 pub mod tls;
 #[cfg(feature = "daemon")]
 pub mod token;

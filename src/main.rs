@@ -13,6 +13,7 @@ use runner_secrets::{
     config::Config,
     dump, log,
     run::{Daemon, Reloading},
+    systemd,
 };
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -168,7 +169,8 @@ fn reload(
     let mut hangup = signal(SignalKind::hangup())?;
     Ok(async move {
         while hangup.recv().await.is_some() {
-            reloading.reload(&path);
+            systemd::reloading();
+            systemd::ready(&reloading.reload(&path));
         }
     })
 }

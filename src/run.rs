@@ -49,6 +49,7 @@ use crate::{
     readiness::Readiness,
     service::{Door, Entrance, Front, MOST_DECODED},
     socket::{self, Socket},
+    systemd,
     tls::{self, Certificate},
     vault::Vault as _,
 };
@@ -176,7 +177,8 @@ impl Daemon {
         for gateway in mem::take(&mut self.gateways) {
             servers.spawn(gateway.serve(stop.clone()));
         }
-        let served = drained(servers, stop, self.config.limits.stop_timeout).await;
+        systemd::ready(&self.policies().in_force());
+        let served = drained(servers, stop, &self.config).await;
         drop(tasks);
         match on_stop {
             OnStop::Delete => self.provider.leases.end_all(),
@@ -274,6 +276,7 @@ impl Daemon {
         let audit = self.audit.clone();
         tasks.spawn(async move { audit.sum_up().await });
         tasks.spawn(tls::watch(self.certificates()));
+        tasks.spawn(systemd::watchdog());
         if let Some(bound) = self.admin.take() {
             let admin = self.told();
             tracing::info!(address = %bound.address(), "answers /metrics, /livez and /readyz");
@@ -326,14 +329,20 @@ async fn closing(stop: impl Future<Output = ()>, on_stop: OnStop, leases: Arc<Le
     }
 }
 
+/// Longer than it takes to delete the files of a thousand jobs.
+const CLEARING_UP: Duration = Duration::from_secs(10);
+
 /// Waits for the servers: as long as they serve, then as long as draining may take.
 async fn drained(
     mut servers: JoinSet<()>,
     stop: impl Future<Output = ()>,
-    stop_timeout: Duration,
+    config: &Config,
 ) -> Result<(), Error> {
     stop.await;
     tracing::info!("stopping: letting requests end");
+    let stop_timeout = config.limits.stop_timeout;
+    // The files of jobs are deleted and the trail is closed after that.
+    systemd::stopping(stop_timeout + config.audit.timeout + CLEARING_UP);
     let all = async { while servers.join_next().await.is_some() {} };
     let ended = tokio::time::timeout(stop_timeout, all).await;
     ended.map_err(|_| Error::Slow(stop_timeout))

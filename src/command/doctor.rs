@@ -2,9 +2,16 @@
 //! to be right before a job can get a secret. Looks and changes nothing; has no token, and asks for
 //! none. What cannot be told from here is said, with how to tell it.
 
-use std::{fs::File, os::unix::net::UnixStream, path::Path};
+use std::{
+    fs::File,
+    os::unix::{fs::MetadataExt as _, net::UnixStream},
+    path::Path,
+};
 
-use rustix::fs::{Access, access, statvfs};
+use rustix::{
+    fs::{Access, access, statvfs},
+    process::geteuid,
+};
 
 use super::{Error, Streams};
 use crate::{
@@ -99,12 +106,22 @@ fn files(files: &config::Files) -> Step {
         Ok(_) => {}
         Err(error) => return wrong(error.to_string()),
     }
-    match base.refuse_others() {
+    match base.refuse_others_than(user(&files.state_directory)) {
         Ok(()) => Step::good(
             "files",
             format!("{directory} is in memory and nobody else's"),
         ),
         Err(error) => wrong(error.to_string()),
+    }
+}
+
+/// Whose daemon it is: whoever asks, but for root, who may ask for a daemon of another user. That one
+/// has its notes.
+fn user(state_directory: &Path) -> u32 {
+    let own = geteuid();
+    match std::fs::metadata(state_directory) {
+        Ok(notes) if own.is_root() => notes.uid(),
+        _ => own.as_raw(),
     }
 }
 

@@ -148,6 +148,7 @@ impl Open {
             entry.requests += 1;
             entry.had_one = true;
         }
+        self.connections.changed.notify_waiters();
         Busy {
             id: self.id,
             connections: Arc::clone(&self.connections),
@@ -177,6 +178,26 @@ impl Open {
             if had_one { usual } else { first.min(usual) }
         })
         .await;
+    }
+
+    /// Waits until there was a request on it, but no longer than for `time`.
+    pub(super) async fn asked(&self, time: Duration) {
+        let asked = async {
+            loop {
+                let changed = self.connections.changed.notified();
+                if self
+                    .connections
+                    .entries()
+                    .get(&self.id)
+                    .is_none_or(|entry| entry.had_one)
+                {
+                    return;
+                }
+                changed.await;
+            }
+        };
+        // Who has not asked by then is not about to.
+        drop(tokio::time::timeout(time, asked).await);
     }
 
     /// Waits until nobody uses it, and then for `time` at least.

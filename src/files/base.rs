@@ -59,14 +59,16 @@ impl Base {
     /// Refuses a directory in which somebody else could move or plant things: sticky or not, others
     /// may not write to it, and it is ours or root's.
     pub fn refuse_others(&self) -> Result<(), Error> {
+        self.refuse_others_than(geteuid().as_raw())
+    }
+
+    /// The same for the daemon of another user.
+    pub fn refuse_others_than(&self, uid: u32) -> Result<(), Error> {
         let Stat {
             st_uid, st_mode, ..
         } = self.status()?;
-        let problem = if st_uid != geteuid().as_raw() && st_uid != 0 {
-            format!(
-                "it belongs to uid {st_uid}; make it this daemon's own, uid {}",
-                geteuid()
-            )
+        let problem = if st_uid != uid && st_uid != 0 {
+            format!("it belongs to uid {st_uid}; make it this daemon's own, uid {uid}")
         } else if st_mode & 0o022 != 0 {
             let mode = st_mode & 0o7777;
             format!("others than its owner may write to it (mode {mode:04o}); make it 0711")

@@ -40,6 +40,16 @@ impl Policies {
         Ok(())
     }
 
+    /// Which policy is in force, as a line for people.
+    pub(super) fn in_force(&self) -> String {
+        let policy = self.provider.policy();
+        let (rules, mode) = (policy.rules(), policy.mode());
+        format!(
+            "serving; policy {:.12}, {rules} rules, mode {mode}",
+            policy.hash()
+        )
+    }
+
     /// The configuration was read again, or could not be.
     pub(super) fn reloaded(&self, successfully: bool) {
         self.audit.metrics().reloaded(successfully);

@@ -42,21 +42,37 @@ impl Reloading {
         }
     }
 
-    /// Opens the audit file anew and puts in force what can be of the file at `path`.
-    pub fn reload(&mut self, path: &Path) {
+    /// Opens the audit file anew and puts in force what can be of the file at `path`. Gives a line for
+    /// people on what is in force then.
+    #[must_use]
+    pub fn reload(&mut self, path: &Path) -> String {
         self.policies.reopen();
+        let read = self.read_anew(path);
+        self.policies.reloaded(read.is_some());
+        let mut status = self.policies.in_force();
+        if read.is_none() {
+            status.push_str("; the last reload was refused, see the log");
+        }
+        status
+    }
+
+    fn read_anew(&mut self, path: &Path) -> Option<()> {
+        let refused = |error: &dyn std::error::Error| {
+            tracing::error!("not reloaded, the old policy stays in force: {error}");
+        };
         let config = match Config::load(path) {
             Ok(config) => config,
             Err(error) => {
-                self.refused(&error);
+                refused(&error);
                 for problem in error.problems() {
                     tracing::error!("{problem}");
                 }
-                return;
+                return None;
             }
         };
         if let Err(error) = self.policies.replace(&config) {
-            return self.refused(&error);
+            refused(&error);
+            return None;
         }
         if config.log.level != self.said {
             self.level.set(&config.log.level);
@@ -68,12 +84,7 @@ impl Reloading {
             let keys = keys.join(", ");
             tracing::warn!(keys, "changed, and takes effect with the next start only");
         }
-        self.policies.reloaded(true);
-    }
-
-    fn refused(&self, error: &dyn std::error::Error) {
-        self.policies.reloaded(false);
-        tracing::error!("not reloaded, the old policy stays in force: {error}");
+        Some(())
     }
 }
 

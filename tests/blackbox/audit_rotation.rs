@@ -110,7 +110,7 @@ async fn the_sample_for_logrotate_rotates_the_trail() {
     let directory = file.parent().unwrap().to_owned();
     let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/logrotate/runner-secrets");
     let sample = fs::read_to_string(sample).unwrap();
-    let hang_up = "systemctl kill --signal=HUP runner-secretsd.service";
+    let hang_up = "systemctl kill --signal=HUP runner-secrets.service";
     assert!(sample.contains(hang_up));
     let ours = sample
         .replace(

@@ -90,6 +90,7 @@ mod rules;
 mod setup;
 mod sockets;
 mod sweep;
+mod systemd;
 mod throttling;
 mod tokens;
 mod traps;

@@ -187,7 +187,7 @@ async fn the_socket_of_another_program_is_left_alone() {
 
 /// The daemon with listening sockets as systemd passes them, by way of a shell that moves standard
 /// input to where they belong.
-fn activated(place: &Place, listener: UnixListener) -> Command {
+pub(crate) fn activated(place: &Place, listener: UnixListener) -> Command {
     let script = r#"exec 3<&0 </dev/null; export LISTEN_FDS=1 LISTEN_PID=$$; exec "$@""#;
     let mut command = Command::new("/bin/sh");
     command.env_clear().args(["-c", script, "sh", PROGRAM]);

@@ -64,7 +64,8 @@ fn check(config: &Path) -> Ran {
 #[test]
 fn samples_have_no_mistakes() {
     let mut checked = 0;
-    for config in [samples(""), samples("policies")].concat() {
+    let packaged = directory("../systemd/config.toml");
+    for config in [samples(""), samples("policies"), vec![packaged]].concat() {
         if name(&config).ends_with("-cases.toml") {
             continue;
         }
@@ -224,6 +225,48 @@ fn runners_of_the_gateway_go_with_the_daemons_samples() {
     assert_eq!(values["envVars"][0]["name"], "HTTPS_PROXY");
     assert_eq!(values["envVars"][0]["value"], proxy);
     assert_eq!(values["envVars"][1]["name"], "NO_PROXY");
+}
+
+/// What the units hold and make is what the configuration beside them names.
+#[test]
+fn the_units_go_with_their_configuration() {
+    let unit = |name: &str| sample(&format!("../systemd/{name}"));
+    let every_key = tree::toml(&sample("config.toml"));
+    let (service, socket) = (
+        unit("runner-secrets.service"),
+        unit("runner-secrets.socket"),
+    );
+    let config = tree::toml(&unit("config.toml"));
+    let listens = |path: &Value| format!("\nListenStream={}\n", path.as_str().unwrap());
+    assert!(socket.contains(&listens(&config["listen"][0]["socket"])));
+    // The second one is commented out, and there with its unit.
+    let second = unit("config.toml").replace("\n# [[listen]]\n# ", "\n[[listen]]\n");
+    let second = second.replace("\n# socket_mode", "\nsocket_mode");
+    let second = tree::toml(&second.replace("\n# delivery", "\ndelivery"));
+    let docker = unit("runner-secrets-docker.socket");
+    assert!(docker.contains(&listens(&second["listen"][1]["socket"])));
+    assert_eq!(config["files"]["on_stop"], "keep");
+    assert!(service.contains("\nRuntimeDirectoryPreserve=restart\n"));
+    for (key, setting) in [
+        ("directory", "RuntimeDirectory=runner-secrets-leases"),
+        (
+            "state_directory",
+            "ReadWritePaths=/run/runner-secrets-state",
+        ),
+    ] {
+        assert!(service.contains(&format!("\n{setting}\n")));
+        let path = every_key["files"][key].as_str().unwrap();
+        let named = setting.split('=').nth(1).unwrap();
+        assert!(path.ends_with(named), "{path} is not {setting}");
+    }
+    // The keys that the example passes are those that the configuration has a name for.
+    let keys = sample("config.toml");
+    for line in unit("examples/credentials.conf").lines() {
+        if let Some(credential) = line.strip_prefix("LoadCredential=") {
+            let (key, _) = credential.split_once(':').unwrap();
+            assert!(keys.contains(&format!("{key} = ")), "{key}");
+        }
+    }
 }
 
 /// Whoever looks into a directory finds every file of it in its page.
