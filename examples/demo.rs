@@ -18,7 +18,7 @@ use std::{
 use azure_emulator::{Emulator, IdTokenRequest, NewSecret, Options};
 use runner_secrets::{
     client::{self, Environment, Output},
-    command::{self, Streams},
+    command::{self, Asked, Streams},
     config::Config,
     run::Daemon,
 };
@@ -344,8 +344,9 @@ impl Stage {
     async fn audit(&self, name: &str) -> Done<(u8, String)> {
         let arguments = [OsString::from(name), self.trail.clone().into_os_string()];
         let mut parser = lexopt::Parser::from_args(arguments);
-        let command = command::audit(&mut parser, &mut PathBuf::new())?;
-        let command = command.ok_or("that is no command")?;
+        let Asked::Command(command) = command::audit(&mut parser, &mut PathBuf::new())? else {
+            return Err("that is no command".into());
+        };
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
         let mut streams = Streams {
             stdout: &mut stdout,

@@ -26,6 +26,7 @@ mod csv;
 mod doctor;
 mod explain;
 mod grants;
+mod help;
 mod presented;
 mod setup;
 mod table;
@@ -34,6 +35,7 @@ mod tests;
 
 pub use arguments::{Form, doctor, policy};
 pub use audit::{Audit, Export, Query, Verify, audit};
+pub use help::{Asked, completions, page};
 pub use setup::{Problem, Wishes, arguments as setup};
 
 /// What to do.

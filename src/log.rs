@@ -1,7 +1,11 @@
 //! The daemon's log: lines on standard error, JSON or text. `RUST_LOG` overrides the configured
 //! level for somebody who is looking into something. The level can change while the daemon runs.
+//! Much of what is said comes from jobs and services: a line stays one line, and steers no screen.
 
-use std::{env, io::IsTerminal as _};
+use std::{
+    env,
+    io::{self, IsTerminal as _, Write},
+};
 
 use tracing_subscriber::{
     Registry,
@@ -11,7 +15,10 @@ use tracing_subscriber::{
     util::SubscriberInitExt as _,
 };
 
-use crate::config::{Log, LogFormat};
+use crate::{
+    config::{Log, LogFormat},
+    screen::{escaped, json_escaped},
+};
 
 /// The level of the process's log lines, which can be changed.
 #[derive(Clone, Debug)]
@@ -23,6 +30,7 @@ pub struct Level {
 
 /// Sends the process's log lines to standard error, and gives what changes their level. A second
 /// call changes nothing.
+#[must_use]
 pub fn start(log: &Log) -> Level {
     // At debug the Azure crates name secrets, but never show one.
     let from_environment = env::var("RUST_LOG").ok().and_then(|text| text.parse().ok());
@@ -30,9 +38,18 @@ pub fn start(log: &Log) -> Level {
     let filter = from_environment.unwrap_or_else(|| at(&log.level));
     let (filter, handle) = reload::Layer::new(filter);
     let registry = tracing_subscriber::registry().with(filter);
+    let colours = io::stderr().is_terminal();
+    let made = match log.format {
+        LogFormat::Json => json_escaped,
+        LogFormat::Text if colours => escaped_but_colours,
+        LogFormat::Text => escaped,
+    };
     let lines = tracing_subscriber::fmt::layer()
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr);
+        .with_ansi(colours)
+        .with_writer(move || Lines {
+            made,
+            to: io::stderr(),
+        });
     let started = match log.format {
         LogFormat::Json => registry.with(lines.json().flatten_event(true)).try_init(),
         LogFormat::Text => registry.with(lines).try_init(),
@@ -43,6 +60,33 @@ pub fn start(log: &Log) -> Level {
         filter: handle,
         overridden,
     }
+}
+
+/// Writes what it is given at a time, which is a line, as `made` makes it.
+struct Lines<W> {
+    made: fn(&str) -> String,
+    to: W,
+}
+
+impl<W: Write> Write for Lines<W> {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(line);
+        let mut made = (self.made)(text.strip_suffix('\n').unwrap_or(&text));
+        made.push('\n');
+        // At once, so that the lines of two threads do not mix.
+        self.to.write_all(made.as_bytes())?;
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
+    }
+}
+
+/// The logger's own colours stay; it escapes those of others.
+fn escaped_but_colours(line: &str) -> String {
+    let parts: Vec<String> = line.split('\u{1b}').map(escaped).collect();
+    parts.join("\u{1b}")
 }
 
 impl Level {
@@ -71,4 +115,32 @@ fn at(level: &str) -> Targets {
     Targets::new()
         .with_default(level)
         .with_target("typespec_client_core", sdk)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::{Lines, escaped, escaped_but_colours, json_escaped};
+
+    #[test]
+    fn a_line_stays_one_and_steers_no_screen() {
+        let line = "a\nb\u{202e}\u{1b}[32mc\r\n";
+        for (made, expected) in [
+            (
+                escaped as fn(&str) -> String,
+                "a\\u{a}b\\u{202e}\\u{1b}[32mc\\u{d}\n",
+            ),
+            (escaped_but_colours, "a\\u{a}b\\u{202e}\u{1b}[32mc\\u{d}\n"),
+            (json_escaped, "a\\u000ab\\u202e\\u001b[32mc\\u000d\n"),
+        ] {
+            let mut lines = Lines {
+                made,
+                to: Vec::new(),
+            };
+            lines.write_all(line.as_bytes()).unwrap();
+            lines.write_all(b"next\n").unwrap();
+            assert_eq!(lines.to, format!("{expected}next\n").as_bytes());
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! `runner-secretsd`: arguments, configuration, run, exit status.
 
 use std::{
+    borrow::Cow,
     env,
     io::{self, IsTerminal as _, Write as _},
     path::{Path, PathBuf},
@@ -8,7 +9,7 @@ use std::{
 };
 
 use runner_secrets::{
-    command::{self, Command, Streams},
+    command::{self, Asked, Command, Streams},
     config::Config,
     dump, log,
     run::{Daemon, Reloading},
@@ -16,58 +17,22 @@ use runner_secrets::{
 };
 use tokio::signal::unix::{SignalKind, signal};
 
-const HELP: &str = "\
-Gives GitLab CI jobs their Azure Key Vault secrets.
-
-Usage: runner-secretsd COMMAND [--config FILE]
-
-Commands:
-  serve         Serve until SIGTERM or SIGINT; SIGHUP reloads the policy
-  check-config  Report every mistake in the configuration, and exit with 78 if there is one
-  doctor [--json]
-                Go through everything that has to be right, on this host and on the way to GitLab
-                and Azure, with what to change; exit with 1 if anything is wrong
-  policy explain --token FILE --spec FILE [--json]
-                Say what the job with this ID token gets of these secrets, rule by rule
-  policy grants [--secret NAME] [--csv | --json]
-                List who could read what
-  policy test FILE...
-                Run the cases of these files against the policy
-  setup azure [--gitlab URL] [--project PATH... | --group PATH] [--branch NAME...] [--tag NAME...]
-              [--environment NAME...] [--protected] [--vault NAME] [--secret NAME...] [--name NAME]
-              [--audience TEXT] [--managed-identity RESOURCE_GROUP] [--format az | terraform]
-                Print what to create in Azure, and the rule and the job that go with it; asks for
-                what is missing, and changes nothing
-  audit verify [--public-key FILE] [--head SEQ:HASH] [--from-checkpoint FILE] [--json] [FILE...]
-                Say whether an audit trail is whole, and where it is not. FILEs are its files
-                or their directories; without any, those of the configuration
-  audit query [--since T] [--until T] [--project P] [--vault V] [--secret S] [--user U]
-              [--reason R] [--request ID] [--csv | --json] [FILE...]
-                Say who read which secret, from which project and ref, and when
-  audit export [--since T] [--until T] [--public-key FILE] --output DIRECTORY [FILE...]
-                Pack a period of the trail with all that it takes to check it
-
-Options:
-  --config FILE  The configuration [default: /etc/runner-secrets/config.toml]
-  --help         Show this help
-  --version      Show the version
-
-Exit status: 0 stopped in order, or the answer is yes; 1 could not start, cut off requests when
-stopping, a case failed, or a trail is not whole; 64 wrong arguments; 65 no ID token; 66 files of a
-trail cannot be read; 77 not all is granted; 78 wrong configuration or cases.
-";
-
 /// sysexits.h: wrong arguments.
 const USAGE: u8 = 64;
 
 enum Wish {
     Serve,
     Command(Box<Command>),
-    Print(String),
+    Print(Cow<'static, str>),
 }
 
-fn wish(command: Command) -> Wish {
-    Wish::Command(Box::new(command))
+impl From<Asked> for Wish {
+    fn from(asked: Asked) -> Self {
+        match asked {
+            Asked::Text(text) => Self::Print(text.into()),
+            Asked::Command(command) => Self::Command(command),
+        }
+    }
 }
 
 fn main() -> ExitCode {
@@ -96,41 +61,47 @@ fn main() -> ExitCode {
 fn arguments(path: &mut PathBuf) -> Result<Wish, lexopt::Error> {
     use lexopt::prelude::{Long, Short, Value, ValueExt as _};
 
-    let mut command = None;
+    let mut command: Option<String> = None;
     let mut arguments = lexopt::Parser::from_env();
     while let Some(argument) = arguments.next()? {
         match argument {
-            Long("help") | Short('h') => return Ok(Wish::Print(HELP.to_owned())),
-            Long("version") | Short('V') => {
-                let version = concat!("runner-secretsd ", env!("CARGO_PKG_VERSION"), "\n");
-                return Ok(Wish::Print(version.to_owned()));
+            Long("help") | Short('h') => {
+                return Ok(command::page(&command.unwrap_or_default()).into());
             }
+            Long("version") | Short('V') => return Ok(Wish::Print(version())),
             Long("config") | Short('c') => *path = arguments.value()?.into(),
-            Value(name) if command.is_none() && name == "doctor" => {
-                let command = command::doctor(&mut arguments, path)?;
-                return Ok(command.map_or_else(|| Wish::Print(HELP.to_owned()), wish));
+            Value(name) if command.is_none() => {
+                let name = name.string()?;
+                let asked = match name.as_str() {
+                    "audit" => command::audit(&mut arguments, path)?,
+                    "completions" => command::completions(&mut arguments)?,
+                    "doctor" => command::doctor(&mut arguments, path)?,
+                    "policy" => command::policy(&mut arguments, path)?,
+                    "setup" => command::setup(&mut arguments)?,
+                    _ => {
+                        command = Some(name);
+                        continue;
+                    }
+                };
+                return Ok(asked.into());
             }
-            Value(name) if command.is_none() && name == "setup" => {
-                let wishes = command::setup(&mut arguments)?.map(Command::Setup);
-                return Ok(wishes.map_or_else(|| Wish::Print(HELP.to_owned()), wish));
-            }
-            Value(name) if command.is_none() && name == "policy" => {
-                let command = command::policy(&mut arguments, path)?;
-                return Ok(command.map_or_else(|| Wish::Print(HELP.to_owned()), wish));
-            }
-            Value(name) if command.is_none() && name == "audit" => {
-                let command = command::audit(&mut arguments, path)?;
-                return Ok(command.map_or_else(|| Wish::Print(HELP.to_owned()), wish));
-            }
-            Value(name) if command.is_none() => command = Some(name.string()?),
             other => return Err(other.unexpected()),
         }
     }
     match command.as_deref() {
         Some("serve") => Ok(Wish::Serve),
-        Some("check-config") => Ok(wish(Command::CheckConfig)),
+        Some("check-config") => Ok(Asked::from(Command::CheckConfig).into()),
         Some(other) => Err(format!("there is no command {other:?}").into()),
         None => Err("a command is missing".into()),
+    }
+}
+
+/// With the commit, where whoever built it said so.
+fn version() -> Cow<'static, str> {
+    const VERSION: &str = concat!("runner-secretsd ", env!("CARGO_PKG_VERSION"));
+    match option_env!("RUNNER_SECRETS_COMMIT") {
+        Some(commit) => format!("{VERSION} ({commit})\n").into(),
+        None => format!("{VERSION}\n").into(),
     }
 }
 

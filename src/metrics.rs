@@ -87,7 +87,7 @@ pub enum Step {
     Fetch,
     /// The files.
     Materialise,
-    /// One record, until it is durable: each request has two.
+    /// One record that a request waits for: its intent and, where secrets leave, its outcome.
     Audit,
 }
 

@@ -324,6 +324,8 @@ impl<V: Vault> Provider<V> {
         for (grant, fetched) in grants.iter().zip(fetched) {
             if fetched.expires_soon {
                 record.expires_soon();
+                let variable = &grant.granted.variable;
+                tracing::warn!(%variable, "the secret has expired, or will within 30 days");
             }
             let variable = Variable {
                 file: grant.file,
@@ -361,7 +363,7 @@ impl<V: Vault> Provider<V> {
             });
         let granted = self
             .leases
-            .grant(&place.base(), place.mode, values, terms)?;
+            .grant(&place.reachable()?, place.mode, values, terms)?;
         for (name, variable) in variables.iter_mut().filter(|(_, variable)| variable.file) {
             variable.content = Content::Path(granted.path(name));
         }

@@ -57,9 +57,9 @@ impl Readiness {
         self.0.keys().copied()
     }
 
-    /// Takes note that `dependency` is still to come.
-    pub fn expect(&mut self, dependency: Dependency, cause: String) {
-        self.0.insert(dependency, cause);
+    /// Takes note that `dependency` is still to come. Whatever is found to be the cause is news.
+    pub fn expect(&mut self, dependency: Dependency) {
+        self.0.insert(dependency, String::new());
     }
 
     /// Takes note that `dependency` is there, or why it is not, and says so if that is news. Gives
@@ -93,6 +93,8 @@ mod tests {
         let mut readiness = Readiness::default();
         assert!(readiness.is_complete());
         assert!(!readiness.set(Dependency::Keys, Ok(())));
+        readiness.expect(Dependency::Keys);
+        assert!(!readiness.is_complete());
         assert!(readiness.set(Dependency::Keys, Err("none".to_owned())));
         assert!(!readiness.set(Dependency::Keys, Err("none".to_owned())));
         assert!(readiness.set(Dependency::Files, Err("gone".to_owned())));

@@ -50,7 +50,7 @@ use crate::{
     service::{Door, Entrance, Front, MOST_DECODED},
     socket::{self, Socket},
     systemd,
-    tls::{self, Server},
+    tls::{self, Certificate},
     vault::Vault as _,
 };
 
@@ -213,10 +213,10 @@ impl Daemon {
     }
 
     /// The certificates of all addresses and gateways.
-    fn certificates(&self) -> Arc<[Arc<Server>]> {
-        let addresses = self.addresses.iter().map(|open| &open.tls);
-        let gateways = self.gateways.iter().filter_map(gateways::Open::tls);
-        addresses.chain(gateways).cloned().collect()
+    fn certificates(&self) -> Arc<[Certificate]> {
+        let addresses = self.addresses.iter().map(addresses::Open::certificate);
+        let gateways = self.gateways.iter().filter_map(gateways::Open::certificate);
+        addresses.chain(gateways).collect()
     }
 
     /// How many connections all listeners together hold.
@@ -243,6 +243,7 @@ impl Daemon {
         let (audit, provider) = (self.audit.clone(), self.provider.clone());
         let readiness = self.readiness.subscribe();
         let now = readiness.clone();
+        let certificates = self.certificates();
         let numbers = move || {
             audit.metrics().text(&Snapshot {
                 leases: provider.leases.count(),
@@ -254,6 +255,7 @@ impl Daemon {
                 issuers: provider.verifier.status(),
                 policy: provider.policy(),
                 readiness: now.borrow().clone(),
+                certificates: tls::ends(&certificates),
             })
         };
         Admin {

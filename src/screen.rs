@@ -51,11 +51,18 @@ fn steers(c: char) -> bool {
 /// A line of JSON that reads back as `value` and is harmless on a screen all the same: JSON itself
 /// lets half of the control characters stand.
 pub fn json(value: &impl Serialize) -> Result<String, serde_json::Error> {
+    let mut harmless = json_escaped(&serde_json::to_string(value)?);
+    harmless.push('\n');
+    Ok(harmless)
+}
+
+/// The same for JSON that is there already.
+#[must_use]
+pub fn json_escaped(json: &str) -> String {
     use fmt::Write as _;
 
-    let text = serde_json::to_string(value)?;
-    let mut harmless = String::with_capacity(text.len() + 1);
-    for c in text.chars() {
+    let mut harmless = String::with_capacity(json.len() + 1);
+    for c in json.chars() {
         if steers(c) {
             // In JSON they only stand in strings, and all of them have four digits.
             let _ = write!(harmless, "\\u{:04x}", u32::from(c));
@@ -63,8 +70,7 @@ pub fn json(value: &impl Serialize) -> Result<String, serde_json::Error> {
             harmless.push(c);
         }
     }
-    harmless.push('\n');
-    Ok(harmless)
+    harmless
 }
 
 /// The mark in front of a secret: a coloured tick or cross on a terminal, elsewhere a word, which

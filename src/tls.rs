@@ -3,6 +3,7 @@
 
 use std::{
     fs,
+    net::SocketAddr,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
     time::Duration,
@@ -18,6 +19,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem, pem::PemObject as _};
 use secrecy::{ExposeSecret as _, SecretSlice};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_rustls::TlsAcceptor;
+use x509_parser::{certificate::X509Certificate, prelude::FromDer as _};
 
 /// Why there is no TLS.
 #[derive(Debug, thiserror::Error)]
@@ -75,9 +77,17 @@ const LOOK: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(crate) struct Server {
     settings: Settings,
-    current: RwLock<Arc<ServerConfig>>,
+    current: RwLock<Current>,
     /// Of what was read last, good or bad; `None` where it could not be read.
     seen: Mutex<Option<Hash>>,
+}
+
+/// What is in use.
+#[derive(Clone, Debug)]
+struct Current {
+    config: Arc<ServerConfig>,
+    /// When the first certificate of the chain ends, in seconds since 1970.
+    ends: Option<i64>,
 }
 
 type Hash = [u8; digest::SHA256_OUTPUT_LEN];
@@ -86,9 +96,9 @@ impl Server {
     /// Reads the files.
     pub(crate) fn new(settings: Settings) -> Result<Self, Error> {
         let files = Files::read(&settings)?;
-        let config = files.config(&settings)?;
+        let current = files.current(&settings)?;
         Ok(Self {
-            current: RwLock::new(Arc::new(config)),
+            current: RwLock::new(current),
             seen: Mutex::new(Some(files.hash())),
             settings,
         })
@@ -96,8 +106,18 @@ impl Server {
 
     /// For one connection, with what is in use now.
     pub(crate) fn acceptor(&self) -> TlsAcceptor {
+        TlsAcceptor::from(self.current().config)
+    }
+
+    /// When the certificate in use ends, or the first of those that lead from it to an authority, in
+    /// seconds since 1970.
+    pub(crate) fn ends(&self) -> Option<i64> {
+        self.current().ends
+    }
+
+    fn current(&self) -> Current {
         let current = self.current.read();
-        TlsAcceptor::from(Arc::clone(&current.unwrap_or_else(PoisonError::into_inner)))
+        current.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Reads the files anew, for the connections that come. What cannot be used is logged and changes
@@ -123,10 +143,9 @@ impl Server {
             *seen = hash;
         }
         let certificate = self.settings.chain.display();
-        match read.and_then(|files| files.config(&self.settings)) {
-            Ok(config) => {
-                let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
-                *current = Arc::new(config);
+        match read.and_then(|files| files.current(&self.settings)) {
+            Ok(new) => {
+                *self.current.write().unwrap_or_else(PoisonError::into_inner) = new;
                 tracing::info!(%certificate, "the certificate was read anew");
             }
             Err(error) => {
@@ -140,15 +159,25 @@ impl Server {
     }
 }
 
-/// Looks at the files of `servers` once a minute, for as long as it is polled.
-pub(crate) async fn watch(servers: Arc<[Arc<Server>]>) {
+/// A server's side, and the address that it is shown at.
+pub(crate) type Certificate = (SocketAddr, Arc<Server>);
+
+/// When they end, in seconds since 1970.
+pub(crate) fn ends(certificates: &[Certificate]) -> Vec<(SocketAddr, i64)> {
+    let ends = certificates.iter();
+    ends.filter_map(|(address, server)| Some((*address, server.ends()?)))
+        .collect()
+}
+
+/// Looks at the files of all once a minute, for as long as it is polled.
+pub(crate) async fn watch(certificates: Arc<[Certificate]>) {
     let mut minutes = interval(LOOK);
     minutes.set_missed_tick_behavior(MissedTickBehavior::Delay);
     // The first is now, when they were just read.
     minutes.tick().await;
     loop {
         minutes.tick().await;
-        servers.iter().for_each(|server| server.look());
+        certificates.iter().for_each(|(_, server)| server.look());
     }
 }
 
@@ -180,8 +209,19 @@ impl Files {
         hash
     }
 
-    fn config(&self, settings: &Settings) -> Result<ServerConfig, Error> {
+    fn current(&self, settings: &Settings) -> Result<Current, Error> {
         let chain = certificates(&settings.chain, &self.chain)?;
+        // One that cannot be read is refused below, or by whoever connects.
+        let ends = chain.iter().filter_map(end).min();
+        let config = Arc::new(self.config(settings, chain)?);
+        Ok(Current { config, ends })
+    }
+
+    fn config(
+        &self,
+        settings: &Settings,
+        chain: Vec<CertificateDer<'static>>,
+    ) -> Result<ServerConfig, Error> {
         let key = PrivateKeyDer::from_pem_slice(self.key.expose_secret());
         let key = key.map_err(|source| unusable(&settings.key, source))?;
         let builder = ServerConfig::builder_with_provider(provider())
@@ -229,6 +269,11 @@ fn certificates(path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>,
         Ok(found) if found.is_empty() => Err(unusable(path, pem::Error::NoItemsFound)),
         found => found.map_err(|source| unusable(path, source)),
     }
+}
+
+fn end(certificate: &CertificateDer<'_>) -> Option<i64> {
+    let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
+    Some(certificate.validity().not_after.timestamp())
 }
 
 fn unusable(path: &Path, source: pem::Error) -> Error {

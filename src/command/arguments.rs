@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use lexopt::{Arg, Parser, prelude::*};
 
-use super::Command;
+use super::{Asked, Command, page};
 use crate::name::SecretName;
 
 /// For whom a report is.
@@ -19,18 +19,18 @@ pub enum Form {
     Json,
 }
 
-/// Reads what follows `policy`, and `--config` into `config`; `None` when help is asked for.
-pub fn policy(parser: &mut Parser, config: &mut PathBuf) -> Result<Option<Command>, lexopt::Error> {
+/// Reads what follows `policy`, and `--config` into `config`.
+pub fn policy(parser: &mut Parser, config: &mut PathBuf) -> Result<Asked, lexopt::Error> {
     let command = match parser.next()? {
         Some(Value(name)) => name.string()?,
-        Some(Long("help") | Short('h')) => return Ok(None),
+        Some(Long("help") | Short('h')) => return Ok(page("policy")),
         Some(other) => return Err(other.unexpected()),
         None => return Err("policy needs one of explain, grants and test".into()),
     };
     let mut given = Given::default();
     while let Some(argument) = parser.next()? {
         match (command.as_str(), argument) {
-            (_, Long("help") | Short('h')) => return Ok(None),
+            (_, Long("help") | Short('h')) => return Ok(page(&format!("policy {command}"))),
             (_, Long("config") | Short('c')) => *config = parser.value()?.into(),
             ("explain", Long("token")) => given.token = Some(parser.value()?.into()),
             ("explain", Long("spec")) => given.spec = Some(parser.value()?.into()),
@@ -41,21 +41,21 @@ pub fn policy(parser: &mut Parser, config: &mut PathBuf) -> Result<Option<Comman
             (_, other) => return Err(unexpected(&command, other)),
         }
     }
-    given.command(&command).map(Some)
+    given.command(&command).map(Asked::from)
 }
 
 /// Reads what follows `doctor`, likewise.
-pub fn doctor(parser: &mut Parser, config: &mut PathBuf) -> Result<Option<Command>, lexopt::Error> {
+pub fn doctor(parser: &mut Parser, config: &mut PathBuf) -> Result<Asked, lexopt::Error> {
     let mut json = false;
     while let Some(argument) = parser.next()? {
         match argument {
-            Long("help") | Short('h') => return Ok(None),
+            Long("help") | Short('h') => return Ok(page("doctor")),
             Long("config") | Short('c') => *config = parser.value()?.into(),
             Long("json") => json = true,
             other => return Err(other.unexpected()),
         }
     }
-    Ok(Some(Command::Doctor { json }))
+    Ok(Command::Doctor { json }.into())
 }
 
 #[derive(Default)]

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use lexopt::{Parser, prelude::*};
 use runner_secrets_proto::Reason;
 
-use super::{Command, Error, Streams};
+use super::{Asked, Command, Error, Streams, page};
 use crate::{audit::export::Error as NotExported, config::Config};
 
 mod arguments;
@@ -22,17 +22,17 @@ pub use export::Export;
 pub use query::Query;
 pub use verify::Verify;
 
-/// Reads what follows `audit`, and `--config` into `config`; `None` when help is asked for.
-pub fn audit(parser: &mut Parser, config: &mut PathBuf) -> Result<Option<Command>, lexopt::Error> {
+/// Reads what follows `audit`, and `--config` into `config`.
+pub fn audit(parser: &mut Parser, config: &mut PathBuf) -> Result<Asked, lexopt::Error> {
     let name = match parser.next()? {
         Some(Value(name)) => name.string()?,
-        Some(Long("help") | Short('h')) => return Ok(None),
+        Some(Long("help") | Short('h')) => return Ok(page("audit")),
         Some(other) => return Err(other.unexpected()),
         None => return Err("audit needs one of verify, query and export".into()),
     };
     match Given::read(&name, parser, config)? {
-        Some(given) => given.command(&name).map(Command::Audit).map(Some),
-        None => Ok(None),
+        Some(given) => Ok(Command::Audit(given.command(&name)?).into()),
+        None => Ok(page(&format!("audit {name}"))),
     }
 }
 

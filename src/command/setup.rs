@@ -6,7 +6,7 @@ use std::io::BufRead;
 
 use lexopt::{Parser, prelude::*};
 
-use super::{Error, Streams};
+use super::{Asked, Command, Error, Streams, page};
 
 mod az;
 mod pipeline;
@@ -33,24 +33,24 @@ pub struct Wishes {
     pub(super) terraform: bool,
 }
 
-/// Reads what follows `setup`; `None` when help is asked for.
-pub fn arguments(parser: &mut Parser) -> Result<Option<Wishes>, lexopt::Error> {
+/// Reads what follows `setup`.
+pub fn arguments(parser: &mut Parser) -> Result<Asked, lexopt::Error> {
     match parser.next()? {
         Some(Value(cloud)) if cloud == "azure" => {}
-        Some(Long("help") | Short('h')) => return Ok(None),
+        Some(Long("help") | Short('h')) => return Ok(page("setup")),
         Some(other) => return Err(other.unexpected()),
         None => return Err("setup needs the name of a cloud: azure".into()),
     }
     let mut wishes = Wishes::default();
     while let Some(argument) = parser.next()? {
         let option = match argument {
-            Long("help") | Short('h') => return Ok(None),
+            Long("help") | Short('h') => return Ok(page("setup")),
             Long(option) => option.to_owned(),
             other => return Err(other.unexpected()),
         };
         wishes.take(&option, parser)?;
     }
-    Ok(Some(wishes))
+    Ok(Command::Setup(wishes).into())
 }
 
 impl Wishes {

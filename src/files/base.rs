@@ -92,6 +92,19 @@ impl Base {
         })
     }
 
+    /// Refuses a directory that its path no longer leads to: nobody would find what is made in it.
+    #[cfg(feature = "daemon")]
+    pub fn refuse_moved(&self) -> Result<(), Error> {
+        if Self::open(&self.path)?.identity()? == self.identity()? {
+            return Ok(());
+        }
+        Err(Error {
+            action: "write to",
+            path: self.path.clone(),
+            source: io::Error::other("another directory is in its place"),
+        })
+    }
+
     /// Refuses a directory in which this process could make nothing, or has no room for the
     /// smallest request: a directory and a file. Writes nothing.
     #[cfg(feature = "daemon")]

@@ -1,9 +1,9 @@
 //! What is not counted as it happens but read when somebody asks: how many there are, how far the
 //! trail is, how old the keys are.
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
-use prometheus::{Error, Gauge, GaugeVec, IntCounter, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{Error, GaugeVec, IntCounter, IntGauge, IntGaugeVec, Opts, Registry};
 
 use super::{gauge, registered};
 use crate::{
@@ -34,6 +34,8 @@ pub struct Snapshot {
     pub policy: Arc<Policy>,
     /// What can be done.
     pub readiness: Readiness,
+    /// When the certificates of listeners and gateways end, in seconds since 1970, by address.
+    pub certificates: Vec<(SocketAddr, i64)>,
 }
 
 /// The gauges that show a [`Snapshot`].
@@ -47,6 +49,7 @@ pub(super) struct Gauges {
     policy_rules: IntGauge,
     keys: IntGaugeVec,
     keys_age: GaugeVec,
+    keys_left: GaugeVec,
     audit_head: IntGauge,
     audit_checkpoint: IntGaugeVec,
     audit_waiting: IntGauge,
@@ -54,6 +57,7 @@ pub(super) struct Gauges {
     audit_syncs: IntCounter,
     audit_lost: IntCounter,
     audit_missed: IntCounter,
+    certificates: IntGaugeVec,
 }
 
 impl Gauges {
@@ -67,10 +71,10 @@ impl Gauges {
             let name = format!("runner_secrets_{name}");
             registered(registry, IntCounter::new(name, help))
         };
-        let age = Opts::new(
-            "runner_secrets_issuer_keys_age_seconds",
-            "How long ago an issuer's keys were fetched; nothing where there are none.",
-        );
+        let time = |name, help| {
+            let options = Opts::new(format!("runner_secrets_issuer_keys_{name}_seconds"), help);
+            registered(registry, GaugeVec::new(options, &["issuer"]))
+        };
         Ok(Self {
             ready: several("ready", READY, &["dependency"])?,
             leases: one("leases", "Leases whose files exist.")?,
@@ -90,7 +94,8 @@ impl Gauges {
                 "Keys of an issuer that can be used.",
                 &["issuer"],
             )?,
-            keys_age: registered(registry, GaugeVec::new(age, &["issuer"]))?,
+            keys_age: time("age", AGE)?,
+            keys_left: time("left", LEFT)?,
             audit_head: one(
                 "audit_head",
                 "The number of the last record of the audit trail.",
@@ -101,6 +106,11 @@ impl Gauges {
             audit_syncs: counter("audit_syncs_total", "How often records were made durable.")?,
             audit_lost: counter("audit_lost_total", LOST)?,
             audit_missed: counter("audit_missed_total", MISSED)?,
+            certificates: several(
+                "certificate_expiry_timestamp_seconds",
+                EXPIRY,
+                &["listener"],
+            )?,
         })
     }
 
@@ -120,14 +130,17 @@ impl Gauges {
         for issuer in &now.issuers {
             let name = [issuer.issuer.as_str()];
             self.keys.with_label_values(&name).set(number(issuer.keys));
-            match issuer.age {
-                Some(age) => {
-                    let gauge: Gauge = self.keys_age.with_label_values(&name);
-                    gauge.set(age.as_secs_f64());
+            for (gauge, time) in [(&self.keys_age, issuer.age), (&self.keys_left, issuer.left)] {
+                match time {
+                    Some(time) => gauge.with_label_values(&name).set(time.as_secs_f64()),
+                    // An error says that there is no such series, which is what is wanted.
+                    None => drop(gauge.remove_label_values(&name)),
                 }
-                // An error says that there is no such series, which is what is wanted.
-                None => drop(self.keys_age.remove_label_values(&name)),
             }
+        }
+        for (address, ends) in &now.certificates {
+            let certificate = self.certificates.with_label_values(&[&address.to_string()]);
+            certificate.set(*ends);
         }
         self.trail(now);
     }
@@ -154,6 +167,9 @@ impl Gauges {
 
 const READY: &str = "1 if this can be relied on; 0: not, and the log says why.";
 const CHECKPOINT: &str = "The number of the last checkpoint of the audit trail, with its hash: keep both, and verify with --head.";
+const EXPIRY: &str = "When the certificate of a listener or gateway ends, or the first of those that come with it, in seconds since 1970.";
+const AGE: &str = "How long ago an issuer's keys were fetched; nothing where there are none.";
+const LEFT: &str = "How long an issuer's keys can be used if they are never fetched again; nothing where there are none.";
 const LAG: &str = "Records that an audit sink, other than the one that counts, does not have yet.";
 const LOST: &str =
     "Records that nobody waited for and that found no room while the trail could not be written.";

@@ -22,6 +22,7 @@ fn now() -> Snapshot {
         issuers: Vec::new(),
         policy: Arc::new(Policy::new(Rules::default(), Defaults::default())),
         readiness: Readiness::default(),
+        certificates: Vec::new(),
     }
 }
 

@@ -37,6 +37,14 @@ impl Place {
             .clone()
     }
 
+    /// The same, if whoever is told of a path below it finds the files there: neither was it moved
+    /// away, nor is another file system mounted over it or this one no longer mounted.
+    pub(super) fn reachable(&self) -> Result<Base, Error> {
+        let base = self.base();
+        base.refuse_moved().map_err(Error::FilesFailed)?;
+        Ok(base)
+    }
+
     /// From now on, files go there. Those that exist are deleted where they are.
     pub fn move_to(&self, base: Base) {
         *self.base.write().unwrap_or_else(PoisonError::into_inner) = base;

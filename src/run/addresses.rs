@@ -6,7 +6,7 @@ use tokio::net::TcpListener;
 
 use crate::{
     config::{Address, Config},
-    tls::{self, Server},
+    tls::{self, Certificate, Server},
 };
 
 /// Why there is no listening at an address.
@@ -37,6 +37,12 @@ pub(super) struct Open {
     pub(super) tls: Arc<Server>,
     /// With the port that it got where 0 was asked for.
     pub(super) address: SocketAddr,
+}
+
+impl Open {
+    pub(super) fn certificate(&self) -> Certificate {
+        (self.address, self.tls.clone())
+    }
 }
 
 /// All addresses of the configuration.

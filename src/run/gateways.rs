@@ -14,7 +14,7 @@ use crate::{
     metrics::Front,
     provide::Provider,
     service,
-    tls::Server,
+    tls::Certificate,
 };
 
 /// Why there is none.
@@ -37,13 +37,14 @@ pub enum Error {
 #[derive(Debug)]
 pub(super) struct Open {
     listener: TcpListener,
+    address: SocketAddr,
     gateway: Arc<Gateway<Azure>>,
 }
 
 impl Open {
     /// Its certificate, where it has one.
-    pub(super) fn tls(&self) -> Option<&Arc<Server>> {
-        self.gateway.tls()
+    pub(super) fn certificate(&self) -> Option<Certificate> {
+        Some((self.address, self.gateway.tls()?.clone()))
     }
 
     /// Serves until `stop`, and then until everything has ended that had begun.
@@ -63,10 +64,12 @@ pub(super) fn open(
     let audiences = config.issuers.iter().flat_map(|issuer| &issuer.audiences);
     let audiences: Vec<String> = audiences.cloned().collect();
     let gateway = |settings: &Settings| {
-        let listener = addresses::listener(settings.listen).map_err(|source| Error::Listen {
+        let listening = |source| Error::Listen {
             address: settings.listen,
             source,
-        })?;
+        };
+        let listener = addresses::listener(settings.listen).map_err(listening)?;
+        let address = listener.local_addr().map_err(listening)?;
         let front = service::Front {
             audit: audit.clone(),
             provider: provider.clone(),
@@ -83,10 +86,12 @@ pub(super) fn open(
             audiences.clone(),
             jobs.clone(),
         )?;
-        if let Ok(address) = listener.local_addr() {
-            tracing::info!(%address, gitlab = %settings.gitlab_url, "a gateway listens");
-        }
-        Ok(Open { listener, gateway })
+        tracing::info!(%address, gitlab = %settings.gitlab_url, "a gateway listens");
+        Ok(Open {
+            listener,
+            address,
+            gateway,
+        })
     };
     if !config.gateways.is_empty() {
         audit.metrics().opens(Front::Gateway);

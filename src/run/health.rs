@@ -42,13 +42,14 @@ pub(super) struct Watch {
 
 impl Watch {
     /// Waits a moment for the issuers' keys, so that a daemon that answers is ready; callers wait in
-    /// the sockets' queues meanwhile. That there are none yet is no news, and no reason not to start.
+    /// the sockets' queues meanwhile. That there are none yet is no reason not to start; why is said
+    /// as soon as it is known.
     pub(super) async fn first_look(&self) {
         // The fetches go on by themselves after that.
         drop(timeout(FIRST_KEYS, self.provider.verifier.warm()).await);
         self.readiness.send_modify(|readiness| {
-            if let Err(cause) = self.keys() {
-                readiness.expect(Dependency::Keys, cause);
+            if self.keys().is_err() {
+                readiness.expect(Dependency::Keys);
             }
         });
     }

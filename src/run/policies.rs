@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Daemon, Error, policy, trail};
-use crate::{audit::Audit, azure::Azure, config::Config, provide::Provider, tls::Server};
+use crate::{audit::Audit, azure::Azure, config::Config, provide::Provider, tls::Certificate};
 
 /// What a running daemon takes without a restart: its policy, and certificates under the paths that it
 /// has.
@@ -11,7 +11,7 @@ use crate::{audit::Audit, azure::Azure, config::Config, provide::Provider, tls::
 pub struct Policies {
     provider: Arc<Provider<Azure>>,
     audit: Audit,
-    certificates: Arc<[Arc<Server>]>,
+    certificates: Arc<[Certificate]>,
 }
 
 impl Daemon {
@@ -58,7 +58,7 @@ impl Policies {
     /// Opens the audit trail's file anew, for whoever has renamed it, and reads certificates anew.
     pub fn reopen(&self) {
         self.audit.reopen();
-        for certificate in &*self.certificates {
+        for (_, certificate) in &*self.certificates {
             certificate.read_anew();
         }
     }

@@ -144,17 +144,18 @@ impl Arrival {
     }
 }
 
+/// At every level of the log: without the request's id no line on it leads back to its job.
 fn span(call: &'static str, request_id: &str, caller: &Caller) -> tracing::Span {
     match caller {
         Caller::Local(Local { uid, gid, pid }) => {
-            tracing::info_span!("request", call, request_id, uid, gid, pid)
+            tracing::error_span!("request", call, request_id, uid, gid, pid)
         }
         Caller::Remote(Remote {
             address,
             certificate,
         }) => {
             let certificate = certificate.as_deref();
-            tracing::info_span!("request", call, request_id, %address, certificate)
+            tracing::error_span!("request", call, request_id, %address, certificate)
         }
     }
 }

@@ -1,9 +1,15 @@
-use std::{fs, sync::Arc};
+use std::{
+    fs,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::Arc,
+};
 
-use rcgen::{CertificateParams, KeyPair};
+use rcgen::{CertificateParams, KeyPair, date_time_ymd};
 use tempfile::TempDir;
 
-use super::{LOOK, Server, Settings, watch};
+use super::{LOOK, Server, Settings, ends, watch};
+
+const ANYWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 443);
 
 /// A certificate and its key in files.
 struct Place(TempDir);
@@ -65,8 +71,8 @@ fn what_cannot_be_used_is_said_with_its_file() {
 async fn a_certificate_that_was_renewed_is_in_use_within_a_minute_and_a_bad_one_never() {
     let place = Place::new();
     let server = Arc::new(Server::new(place.settings(None)).unwrap());
-    let in_use = || Arc::as_ptr(&server.current.read().unwrap());
-    let watching = tokio::spawn(watch(Arc::new([server.clone()])));
+    let in_use = || Arc::as_ptr(&server.current().config);
+    let watching = tokio::spawn(watch(Arc::new([(ANYWHERE, server.clone())])));
     let first = in_use();
     tokio::time::sleep(LOOK * 3).await;
     assert_eq!(in_use(), first, "nothing has changed");
@@ -83,4 +89,30 @@ async fn a_certificate_that_was_renewed_is_in_use_within_a_minute_and_a_bad_one_
     tokio::time::sleep(LOOK * 2).await;
     assert_ne!(in_use(), second);
     watching.abort();
+}
+
+#[test]
+fn a_chain_ends_with_the_first_of_its_certificates() {
+    let place = Place::new();
+    let pem = |year| {
+        let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        params.not_after = date_time_ymd(year, 1, 1);
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.self_signed(&key).unwrap().pem();
+        (certificate, key.serialize_pem())
+    };
+    let (own, key) = pem(2040);
+    let (between, _) = pem(2035);
+    place.write("key.pem", &key);
+    for (chain, expected) in [
+        (own.clone(), 2_208_988_800),
+        (own + &between, 2_051_222_400),
+    ] {
+        place.write("cert.pem", &chain);
+        let server = Server::new(place.settings(None)).unwrap();
+        assert_eq!(
+            ends(&[(ANYWHERE, Arc::new(server))]),
+            [(ANYWHERE, expected)]
+        );
+    }
 }

@@ -53,6 +53,8 @@ pub struct Status {
     pub keys: usize,
     /// How long ago they were fetched.
     pub age: Option<Duration>,
+    /// How long they can be used if they are never fetched again.
+    pub left: Option<Duration>,
     /// Why the last fetch failed, if it did.
     pub failure: Option<fetch::Error>,
 }
@@ -140,6 +142,7 @@ impl Keys {
             issuer: self.0.issuer.clone(),
             keys: known.map_or(0, |known| known.keys.usable()),
             age: known.map(|known| now.duration_since(known.fetched_at)),
+            left: known.map(|known| known.usable_until.duration_since(now)),
             failure: state.failure().cloned(),
         }
     }

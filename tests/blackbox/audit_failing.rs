@@ -214,7 +214,7 @@ async fn a_deleted_file_leaves_a_trail_that_says_what_is_missing() {
 }
 
 /// Takes all the room that there is.
-fn fill(path: &Path) {
+pub(crate) fn fill(path: &Path) {
     let mut file = File::create_new(path).unwrap();
     let full = std::iter::repeat_with(|| file.write_all(&[0; 4096])).any(|wrote| wrote.is_err());
     assert!(full);

@@ -6,8 +6,8 @@
 //! waits for a line of the log, a file or a process, and fails with the daemon's log when it does
 //! not come.
 //!
-//! [`daemon`] starts the program, [`call`] talks to it, [`stage`] puts it beside an emulator and
-//! [`job`] runs the client; [`signer`] makes tokens that no emulator would, and a [`trap`] listens
+//! [`daemon`] starts the program, [`call`] talks to it, [`admin`] asks how it is, [`stage`] puts it
+//! beside an emulator and [`job`] runs the client; [`signer`] makes tokens that no emulator would, and a [`trap`] listens
 //! where nobody should come; a [`crowd`] is many callers. [`ci`] makes jobs of pipelines, and [`tree`]
 //! reads TOML and YAML. All other modules are tests.
 
@@ -27,6 +27,11 @@
     reason = "tables of cases are as long as they are"
 )]
 
+#[expect(
+    dead_code,
+    reason = "shared with the gateway's tests, which need more of it"
+)]
+mod admin;
 mod authority;
 mod call;
 mod canaries;
@@ -70,12 +75,14 @@ mod keys;
 mod kills;
 mod leaks;
 mod lifetimes;
+mod logs;
 mod monitoring;
 mod network;
 mod newcomer;
 mod older;
 mod pipelines;
 mod pressure;
+mod readiness;
 mod reload;
 mod rights;
 mod room;

@@ -1,4 +1,5 @@
-//! SIGHUP: a good policy takes effect, a bad one changes nothing, and what is under way goes on.
+//! SIGHUP: a good policy and another level of the log take effect, a bad file changes nothing, what
+//! needs a restart is named, and what is under way goes on.
 
 use std::fs;
 
@@ -7,6 +8,7 @@ use rustix::process::Signal;
 use serde_json::json;
 
 use crate::{
+    admin::{Admin, LISTEN},
     call::ask,
     daemon::Config,
     stage::{Stage, config},
@@ -165,4 +167,121 @@ async fn requests_that_are_under_way_are_not_affected() {
     let bytes = under_way.await.unwrap();
     assert_eq!(bytes["A"], b"correct horse battery staple");
     assert_eq!(bytes["A"], bytes["B"]);
+}
+
+const GRANTED: &str = "runner_secrets::provide: granted";
+
+/// What a request adds to the log.
+async fn logged(stage: &Stage) -> String {
+    let before = stage.daemon.log().len();
+    let caller = stage.caller().await;
+    let request = ask(&stage.token()).value("A", "db-password");
+    caller.bytes(request).await;
+    // What is said of a request is said before its answer; this comes after it.
+    let refused = caller.refused(ask("no token").value("A", "db-password"));
+    let id = refused.await.request_id;
+    crate::daemon::until("the refusal is in the log", || {
+        stage.daemon.log().contains(&id)
+    })
+    .await;
+    stage.daemon.log()[before..].to_owned()
+}
+
+#[tokio::test]
+async fn the_level_of_the_log_takes_effect_both_ways() {
+    let mut stage = Stage::new().await;
+    let quiet = logged(&stage).await;
+    assert!(quiet.contains(GRANTED), "{quiet}");
+    assert!(!quiet.contains("DEBUG"), "{quiet}");
+    let level = |level: &'static str| move |config: Config| config.text("log.level", level);
+    let changed = "log.level changed old=\"info\" new=\"debug\"";
+    reload(&mut stage, level("debug"), changed).await;
+    let loud = logged(&stage).await;
+    assert!(loud.contains("DEBUG") && loud.contains(GRANTED), "{loud}");
+    // Also what says that it changed is of the level that is in force by then.
+    reload(&mut stage, level("warn"), "policy reloaded").await;
+    let silent = logged(&stage).await;
+    assert!(
+        !silent.contains("DEBUG") && !silent.contains("INFO"),
+        "{silent}"
+    );
+    assert!(silent.contains("WARN"), "the refusal: {silent}");
+    let changed = "log.level changed old=\"warn\" new=\"info\"";
+    reload(&mut stage, level("info"), changed).await;
+    let again = logged(&stage).await;
+    assert!(
+        again.contains(GRANTED) && !again.contains("DEBUG"),
+        "{again}"
+    );
+}
+
+#[tokio::test]
+async fn the_level_that_the_environment_sets_goes_on_deciding() {
+    let mut stage = Stage::loud("info", |config| config.text("log.level", "error")).await;
+    let said = "RUST_LOG is set, so log.level has no effect";
+    reload(&mut stage, |config| config.text("log.level", "trace"), said).await;
+    let log = logged(&stage).await;
+    assert!(log.contains(GRANTED) && !log.contains("TRACE"), "{log}");
+}
+
+#[tokio::test]
+async fn what_needs_a_restart_is_named_and_does_not_change() {
+    let mut stage = Stage::new().await;
+    let elsewhere = stage.place.path("elsewhere").display().to_string();
+    let change = |config: Config| {
+        let config = config.text("files.directory", &elsewhere);
+        config
+            .set("limits.secrets", 1)
+            .text("log.format", "json")
+            .text("log.level", "debug")
+    };
+    let said = "changed, and takes effect with the next start only \
+        keys=\"files.directory, limits.secrets, log.format\"";
+    reload(&mut stage, change, said).await;
+    let caller = stage.caller().await;
+    let request = ask(&stage.token()).file("A", "db-password");
+    let answer = caller.bytes(request.file("B", "api-key")).await;
+    assert_eq!(answer.len(), 2, "still more than one secret");
+    assert_eq!(stage.place.left().len(), 1, "and still there");
+    // Back to what it started with: nothing is left to name.
+    let seen = stage.daemon.log().len();
+    reload(
+        &mut stage,
+        |config| config,
+        "log.level changed old=\"debug\"",
+    )
+    .await;
+    reload(&mut stage, |config| config, "policy reloaded").await;
+    let log = stage.daemon.log()[seen..].to_owned();
+    assert!(!log.contains("with the next start only"), "{log}");
+}
+
+#[tokio::test]
+async fn a_file_with_mistakes_is_counted_and_changes_neither_policy_nor_level() {
+    let listen = |config: Config| config.text("admin.listen", LISTEN);
+    let mut stage = Stage::with(listen).await;
+    let admin = Admin::of(&stage.daemon);
+    let series = "runner_secrets_last_reload_successful";
+    assert!(admin.value(series).await > 0.5);
+    let hash = |series: &str| series.contains("policy_info");
+    let before: Vec<String> = admin.series().await.into_iter().collect();
+    let bad = |config: Config| {
+        let config = listen(config).text("log.level", "debug");
+        config.rules("").set("limits.secrets", "\"many\"")
+    };
+    let refused = "not reloaded, the old policy stays in force";
+    for _ in 0..2 {
+        reload(&mut stage, bad, refused).await;
+        assert!(admin.value(series).await < 0.5);
+        let log = logged(&stage).await;
+        assert!(log.contains(GRANTED) && !log.contains("DEBUG"), "{log}");
+    }
+    let after: Vec<String> = admin.series().await.into_iter().collect();
+    let policy = |all: &[String]| all.iter().find(|one| hash(one)).cloned();
+    assert_eq!(policy(&before), policy(&after));
+    reload(&mut stage, listen, "policy reloaded").await;
+    let repaired = async { while admin.value(series).await < 0.5 {} };
+    tokio::time::timeout(crate::daemon::PATIENCE, repaired)
+        .await
+        .unwrap();
 }

@@ -16,12 +16,12 @@ use crate::{
 };
 
 /// A file system of the test's own. Dropping it unmounts it.
-struct Mounted(PathBuf);
+pub(crate) struct Mounted(pub(crate) PathBuf);
 
 impl Mounted {
     /// A tmpfs on `directory`, where this machine lets the test mount one. Where everything has to
     /// be tested, it must.
-    fn tmpfs(directory: &Path, options: &str) -> Option<Self> {
+    pub(crate) fn tmpfs(directory: &Path, options: &str) -> Option<Self> {
         let mut mount = Command::new("mount");
         mount.args(["-t", "tmpfs", "-o", options, "tmpfs"]);
         let output = mount.arg(directory).output().unwrap();
@@ -34,7 +34,7 @@ impl Mounted {
         None
     }
 
-    fn remount(&self, options: &str) {
+    pub(crate) fn remount(&self, options: &str) {
         let mut mount = Command::new("mount");
         mount
             .args(["-o", &format!("remount,{options}")])

@@ -3,6 +3,7 @@
 
 #![expect(
     clippy::panic,
+    clippy::print_stdout,
     clippy::unwrap_used,
     reason = "helpers of tests stand outside of test functions"
 )]
@@ -14,6 +15,7 @@ mod audit;
 mod documents;
 mod explain;
 mod grants;
+mod help;
 mod operator;
 mod samples;
 mod served;

@@ -20,6 +20,9 @@
     reason = "tables of cases are as long as they are"
 )]
 
+#[path = "../blackbox/admin.rs"]
+#[expect(dead_code, reason = "shared with tests that need more of it")]
+mod admin;
 #[path = "../blackbox/authority.rs"]
 #[expect(dead_code, reason = "shared with tests that need more of it")]
 mod authority;
@@ -49,6 +52,7 @@ mod failing;
 mod figures;
 mod leaks;
 mod lives;
+mod monitored;
 mod passing;
 mod real;
 mod samples;

@@ -67,7 +67,7 @@ pub(super) struct Known {
     /// From here on they are fetched again ahead of time, so that no job waits for it.
     refresh_at: Instant,
     fresh_until: Instant,
-    usable_until: Instant,
+    pub(super) usable_until: Instant,
 }
 
 #[derive(Debug)]
