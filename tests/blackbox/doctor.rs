@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use tokio::{process::Command, time::timeout};
 
 use crate::{
+    authority::{self, Authority, Leaf},
     daemon::{Config, NOBODY, PATIENCE, PROGRAM, Place},
     stage::{Stage, config, emulator},
 };
@@ -295,6 +296,25 @@ async fn a_proxy_of_the_environment_is_looked_at() {
         assert!(said.contains(&format!("correct {name}")), "{said}");
         assert!(!said.contains("hunter2"), "{said}");
     }
+}
+
+#[tokio::test]
+async fn what_is_broken_about_an_address_is_named() {
+    let with = |leaf: fn(&Authority) -> Leaf| {
+        move |config: Config, place: &Place, _: &Emulator| {
+            leaf(&Authority::new("the operator")).write(place);
+            let keys = authority::keys(place);
+            config.more(&format!("[[listen]]\naddress = \"127.0.0.1:1\"\n{keys}"))
+        }
+    };
+    broken(
+        "not started",
+        with(Authority::leaf),
+        "address",
+        "127.0.0.1:1",
+    )
+    .await;
+    broken("ended", with(Authority::ended), "certificate", "has ended").await;
 }
 
 /// A gateway that nobody answers at, and a GitLab that it cannot reach.
