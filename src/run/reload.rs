@@ -48,7 +48,6 @@ impl Reloading {
     pub fn reload(&mut self, path: &Path) -> String {
         self.policies.reopen();
         let read = self.read_anew(path);
-        self.policies.reloaded(read.is_some());
         let mut status = self.policies.in_force();
         if read.is_none() {
             status.push_str("; the last reload was refused, see the log");
@@ -58,6 +57,8 @@ impl Reloading {
 
     fn read_anew(&mut self, path: &Path) -> Option<()> {
         let refused = |error: &dyn std::error::Error| {
+            // Before it is said: whoever reads that asks for the number next.
+            self.policies.reloaded(false);
             tracing::error!("not reloaded, the old policy stays in force: {error}");
         };
         let config = match Config::load(path) {
@@ -84,6 +85,7 @@ impl Reloading {
             let keys = keys.join(", ");
             tracing::warn!(keys, "changed, and takes effect with the next start only");
         }
+        self.policies.reloaded(true);
         Some(())
     }
 }
