@@ -94,6 +94,7 @@ impl Daemon {
         let addresses = addresses::open(&config)?;
         let (files, notes) = place::open(&config)?.unzip();
         let (log, writer) = Log::open(&config.audit)?;
+        listeners::announce(&config, &metrics);
         let audit = Audit::new(log, metrics.clone());
         trail::started(&audit, &config);
         let policy = policy(&config);
@@ -166,7 +167,6 @@ impl Daemon {
             }
             let (connections, leaving) = (connections.clone(), leaving.clone());
             let metrics = self.audit.metrics().clone();
-            metrics.opens(open.way);
             servers.spawn(async move {
                 let connected = move || metrics.connects(open.way);
                 let routes = routes.prepare();

@@ -8,7 +8,7 @@ use super::{Error, addresses};
 use crate::{
     config::{Config, Delivery},
     connections::Listener,
-    metrics::Front,
+    metrics::{Front, Metrics},
     socket::{self, Socket},
 };
 
@@ -20,6 +20,16 @@ pub(super) struct Open {
     pub(super) allowed_uids: Arc<[u32]>,
     pub(super) reflection: bool,
     pub(super) held: Option<socket::Held>,
+}
+
+/// Has the metrics of each way in at 0 before anybody can ask for them.
+pub(super) fn announce(config: &Config, metrics: &Metrics) {
+    if !config.listeners.is_empty() {
+        metrics.opens(Front::Socket);
+    }
+    if !config.addresses.is_empty() {
+        metrics.opens(Front::Tls);
+    }
 }
 
 /// Gets `sockets` and `addresses`, opened as `config` says, ready to accept.
