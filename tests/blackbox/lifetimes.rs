@@ -130,16 +130,18 @@ async fn gone(file: &Path) {
 async fn files_outlive_the_shell_by_the_grace_and_no_more() {
     let mut stage = with_grace("1s").await;
     let (shell, file) = shell(&stage).await;
-    kill(shell).await;
     let ended = Instant::now();
+    kill(shell).await;
     // after_script comes now.
     assert_eq!(fs::read(&file).unwrap(), VALUE);
     gone(&file).await;
     let grace = ended.elapsed().as_secs_f32();
-    assert!((0.9..3.0).contains(&grace), "{grace} s");
+    // A machine that is busy is late, but no lease's own time is as short.
+    assert!((0.9..15.0).contains(&grace), "{grace} s");
     stage.daemon.logs("end=\"OWNER_ENDED\"").await;
     assert!(stage.place.left().is_empty());
-    assert!(stage.notes().is_empty());
+    // It is deleted when the end is on record.
+    until("the note is gone", || stage.notes().is_empty()).await;
 }
 
 #[tokio::test]
