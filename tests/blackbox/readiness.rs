@@ -77,6 +77,13 @@ impl Scene {
         self.caller.resolve(request).await.unwrap();
     }
 
+    /// What was harmed a moment ago is missing within a second.
+    async fn shows(&self, dependency: &str, cause: &str) {
+        let took = self.admin.until_missing(dependency).await;
+        println!("{cause}: seen after {} ms", took.as_millis());
+        assert!(took < SHOWS, "{cause}: {took:?}");
+    }
+
     /// Something is harmed on which everything depends, and repaired; `cause` is in the log.
     async fn notices(
         &mut self,
@@ -86,9 +93,7 @@ impl Scene {
         repair: impl FnOnce(),
     ) {
         harm();
-        let took = self.admin.until_missing(dependency).await;
-        println!("{cause}: seen after {} ms", took.as_millis());
-        assert!(took < SHOWS, "{cause}: {took:?}");
+        self.shows(dependency, cause).await;
         self.health_says(NOT_SERVING).await;
         self.stage.daemon.logs(cause).await;
         // That it lives is another question.
@@ -110,9 +115,7 @@ impl Scene {
         repair: impl FnOnce(),
     ) {
         harm();
-        let took = self.admin.until_missing(dependency).await;
-        println!("{cause}: seen after {} ms", took.as_millis());
-        assert!(took < SHOWS, "{cause}: {took:?}");
+        self.shows(dependency, cause).await;
         let series = format!("runner_secrets_ready{{dependency=\"{dependency}\"}}");
         assert!(self.admin.value(&series).await < 0.5);
         let refusal = ask(&self.stage.token()).file("A", "db-password");
