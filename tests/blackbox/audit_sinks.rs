@@ -30,7 +30,7 @@ fn syslog(config: Config, port: u16) -> Config {
 }
 
 /// Nothing but a syslog server has the records.
-fn only(config: Config, port: u16) -> Config {
+pub(crate) fn only(config: Config, port: u16) -> Config {
     let config = syslog(config, port).unset("audit.path");
     let config = config
         .set("audit.file", false)

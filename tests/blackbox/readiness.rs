@@ -17,7 +17,9 @@ use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse, health_client::H
 use crate::{
     admin::{Admin, LISTEN},
     audit_failing::fill,
+    audit_sinks::only,
     call::{Caller, ask, origin},
+    collector::{Collector, Manner},
     daemon::{Config, Daemon, PATIENCE, Place},
     room::Mounted,
     stage::{Stage, config, emulator},
@@ -309,6 +311,21 @@ async fn a_trails_file_system_that_is_full_or_read_only_is_seen_before_a_job_com
     scene
         .notices_until_repaired("audit", cause, closed, open)
         .await;
+}
+
+#[tokio::test]
+async fn a_syslog_server_that_is_gone_is_seen_before_a_job_comes() {
+    let collector = Collector::start();
+    let mut scene = Scene::new(Place::new(), |config| only(config, collector.port)).await;
+    scene.health_says(SERVING).await;
+    collector.now(Manner::Closes).await;
+    scene.shows("audit", "the syslog server").await;
+    scene.health_says(NOT_SERVING).await;
+    collector.now(Manner::Takes).await;
+    let took = scene.admin.until_missing("").await;
+    assert!(took < SHOWS_AGAIN, "{took:?}");
+    scene.health_says(SERVING).await;
+    scene.is_served().await;
 }
 
 #[tokio::test]

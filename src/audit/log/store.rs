@@ -81,12 +81,12 @@ impl Store {
         }
     }
 
-    /// Whether the next record could be written, as far as a look can tell: what a server has to
-    /// say shows only when something is sent.
-    pub(super) fn look(&self) -> Result<(), sink::Error> {
+    /// Whether the next record could be written, as far as a look can tell.
+    pub(super) fn look(&mut self) -> Result<(), sink::Error> {
         match self {
             Self::File(file) => Ok(file.look()?),
-            Self::Syslog(_) | Self::Nowhere => Ok(()),
+            Self::Syslog(remote) => remote.look(),
+            Self::Nowhere => Ok(()),
         }
     }
 
@@ -135,6 +135,10 @@ impl Remote {
                 written: true,
             }
         })
+    }
+
+    fn look(&mut self) -> Result<(), sink::Error> {
+        self.syslog.look().map_err(|source| self.error(source))
     }
 
     fn send_pending(&mut self) -> Result<(), sink::Error> {

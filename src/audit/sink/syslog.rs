@@ -30,7 +30,7 @@ const ELEMENT: &str = "runner-secrets@32473";
 /// is so busy that each of them has many lines.
 const MOST_RECENT: usize = 1_000;
 
-/// A syslog server, connected to when there is something to send.
+/// A syslog server, connected to when there is something to send or to look at.
 #[derive(Debug)]
 pub(crate) struct Syslog {
     server: Server,
@@ -64,17 +64,7 @@ impl Syslog {
     /// Sends all lines, over a new connection where there is none. After an error some of them may
     /// have arrived.
     pub(crate) fn send(&mut self, draft: &Draft) -> io::Result<()> {
-        let mut connection = match self.connection.take() {
-            // One that broke may have taken what never arrived.
-            Some(mut kept) => {
-                if kept.is_open()? {
-                    kept
-                } else {
-                    self.reconnect()?
-                }
-            }
-            None => self.reconnect()?,
-        };
+        let mut connection = self.connected()?;
         connection.send(&self.messages(draft))?;
         if !connection.is_open()? {
             return Err(io::Error::other("the server closed the connection"));
@@ -82,6 +72,24 @@ impl Syslog {
         self.connection = Some(connection);
         self.remember(draft);
         Ok(())
+    }
+
+    /// Whether there is a server, as far as a look can tell: one that hangs shows when something is
+    /// sent.
+    pub(crate) fn look(&mut self) -> io::Result<()> {
+        self.connection = Some(self.connected()?);
+        Ok(())
+    }
+
+    /// The connection that is kept, or a new one where there is none or the server closed it.
+    fn connected(&mut self) -> io::Result<Connection> {
+        if let Some(mut kept) = self.connection.take()
+            // One that broke may have taken what never arrived.
+            && kept.is_open()?
+        {
+            return Ok(kept);
+        }
+        self.reconnect()
     }
 
     /// A new connection, over which comes again what may not have arrived over the last one. A
