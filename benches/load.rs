@@ -253,15 +253,14 @@ async fn memory(azure: &mut Emulated, counts: &Counts) {
     azure.delay(20).await;
     let tokens = azure.tokens(1024).await;
     let socket = daemon.socket();
-    let work = move |token| job::job(socket.clone(), token, SECRETS);
-    let done = load::closed(tokens, 256, work).await;
+    let work = move |token| job::to_its_end(socket.clone(), token, SECRETS);
+    drop(load::closed(tokens, 256, work).await);
     let (now, most) = process::memory(daemon.pid());
     rows.push(vec![
         "at 256 jobs at a time".to_owned(),
         mebibytes(now),
         mebibytes(most),
     ]);
-    job::release(&daemon.socket(), done.all).await;
     azure.delay(0).await;
     // A hundred times each token: making one takes longer than all else.
     let tenth = counts.soak / 10;
@@ -269,14 +268,7 @@ async fn memory(azure: &mut Emulated, counts: &Counts) {
         let tokens = azure.tokens(requests.div_ceil(100)).await;
         let tokens = tokens.iter().flat_map(|token| vec![token.clone(); 100]);
         let socket = daemon.socket();
-        let work = move |token: String| {
-            let socket = socket.clone();
-            async move {
-                let mut caller = job::Caller::connect(&socket).await;
-                let answer = caller.resolve(&token, 1).await.unwrap();
-                caller.release(answer.lease_id, token).await;
-            }
-        };
+        let work = move |token| job::to_its_end(socket.clone(), token, 1);
         drop(load::closed(tokens.collect(), 16, work).await);
         let (now, most) = process::memory(daemon.pid());
         let name = format!("{name} {} requests", counts.soak);

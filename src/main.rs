@@ -15,7 +15,15 @@ use runner_secrets::{
     run::{Daemon, Reloading},
     systemd,
 };
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    runtime::{self, Runtime},
+    signal::unix::{SignalKind, signal},
+};
+
+/// The static program's libc has one that is slow and made for small programs; against that of glibc
+/// this one saves a sixth of the processor time, and gives memory back after a rush.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// sysexits.h: wrong arguments.
 const USAGE: u8 = 64;
@@ -106,9 +114,7 @@ fn version() -> Cow<'static, str> {
 }
 
 fn answer(command: &Command, path: &Path) -> Result<(), u8> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
+    let runtime = runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| {
         command::complain(&mut io::stderr(), &error.to_string());
         1
@@ -134,10 +140,7 @@ fn serve(config: Config, path: PathBuf) -> Result<(), u8> {
         tracing::error!("{error}");
         1
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build();
-    let runtime = runtime.map_err(|error| failed(&error))?;
+    let runtime = runtime(&config).map_err(|error| failed(&error))?;
     runtime.block_on(async {
         let stop = stop().map_err(|error| failed(&error))?;
         let started = config.clone();
@@ -147,6 +150,18 @@ fn serve(config: Config, path: PathBuf) -> Result<(), u8> {
         tokio::spawn(reloading);
         daemon.serve(stop).await.map_err(|error| failed(&error))
     })
+}
+
+/// One thread for jobs that ask over sockets: it does more than ten vaults allow, and work that goes
+/// from thread to thread costs a sixth more. Callers over the network bring TLS and artifacts, for
+/// which there is a thread for each core. The audit trail has its own in any case.
+fn runtime(config: &Config) -> io::Result<Runtime> {
+    let mut builder = if config.gateways.is_empty() && config.addresses.is_empty() {
+        runtime::Builder::new_current_thread()
+    } else {
+        runtime::Builder::new_multi_thread()
+    };
+    builder.enable_all().build()
 }
 
 /// Ends at the first SIGTERM or SIGINT.

@@ -88,6 +88,13 @@ pub(crate) async fn job(socket: PathBuf, token: String, secrets: u64) -> (String
     (answer.lease_id, token)
 }
 
+/// One whole job, which releases what it was given before it leaves.
+pub(crate) async fn to_its_end(socket: PathBuf, token: String, secrets: u64) {
+    let mut caller = Caller::connect(&socket).await;
+    let answer = caller.resolve(&token, secrets).await.unwrap();
+    caller.release(answer.lease_id, token).await;
+}
+
 /// Releases what jobs left.
 pub(crate) async fn release(socket: &Path, leases: Vec<(String, String)>) {
     let mut caller = Caller::connect(socket).await;
