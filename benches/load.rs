@@ -248,6 +248,8 @@ async fn memory(azure: &mut Emulated, counts: &Counts) {
         format!("{:.1}", kibibytes / 1024.0)
     };
     let daemon = Daemon::start(&azure.ready, USUAL).await;
+    // More of the program is paged in while it starts to listen.
+    tokio::time::sleep(Duration::from_secs(2)).await;
     let (idle, _) = process::memory(daemon.pid());
     let mut rows = vec![vec!["idle".to_owned(), mebibytes(idle), String::new()]];
     azure.delay(20).await;
