@@ -14,6 +14,7 @@ use tonic::Request;
 
 use crate::{
     call::{Caller, ask},
+    crowd::scaled,
     daemon::{Daemon, Place, until},
     stage::{config, emulator},
     trail::trail,
@@ -38,10 +39,7 @@ fn any(bound: u64) -> u64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_daemon_that_is_killed_under_load_has_delivered_nothing_off_the_record() {
     const CALLERS: usize = 4;
-    let rounds = match std::env::var_os("RUNNER_SECRETS_FULL") {
-        Some(_) => 500,
-        None => 50,
-    };
+    let rounds = scaled(500);
     let (place, emulator) = (Place::new(), emulator().await);
     let path = place.path("config.toml");
     // Small, so that it is also killed while it changes files.

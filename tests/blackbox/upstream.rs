@@ -143,10 +143,10 @@ type Case = (Value, Reason, &'static str, usize);
 /// Switches the fault on for one vault or for Entra, and asks.
 async fn fails(stage: &Stage, host: &str, request: Ask, case: &Case) -> Refusal {
     let (fault, reason, sentence, tries) = case;
-    let route = if host.starts_with("login.") {
-        "token"
+    let (route, service) = if host.starts_with("login.") {
+        ("token", "Microsoft Entra ID")
     } else {
-        "secret"
+        ("secret", "Key Vault")
     };
     let mut limited = fault.clone();
     limited["route"] = route.into();
@@ -154,7 +154,9 @@ async fn fails(stage: &Stage, host: &str, request: Ask, case: &Case) -> Refusal 
     stage.fault(limited);
     let refusal = stage.caller().await.refused(request).await;
     assert_eq!(refusal.reason, *reason, "{fault}: {refusal:?}");
-    assert!(refusal.message.contains(sentence), "{fault}: {refusal:?}");
+    for part in [service, sentence] {
+        assert!(refusal.message.contains(part), "{fault}: {refusal:?}");
+    }
     told(&refusal);
     let asked = stage.requests(route).into_iter();
     let asked = asked.filter(|request| request.host.trim_end_matches(":443") == host);
@@ -165,169 +167,74 @@ async fn fails(stage: &Stage, host: &str, request: Ask, case: &Case) -> Refusal 
 /// How many stages at a time; each has a daemon and an emulator.
 const STAGES: usize = 4;
 
-fn vault_faults() -> Vec<Case> {
+/// An answer of the service's, or of something in between.
+fn text(status: u16, body: Value) -> Value {
+    json!({"kind": "status", "status": status, "body": body})
+}
+
+/// What the network and whatever stands in between can do to either service.
+fn anybodys_faults() -> Vec<Case> {
+    let (throttled, unavailable) = (Reason::UpstreamThrottled, Reason::UpstreamUnavailable);
     let elsewhere = "https://elsewhere.vault.azure.net/secrets/x?api-version=7.6";
+    let kind = |kind: &str| json!({"kind": kind});
+    let page = |status, words| text(status, json!(format!("<html>{words}</html>")));
+    let late = json!({"kind": "throttle", "retry_after": 120});
+    let large = json!({"kind": "oversized", "bytes": 1_000_000});
+    let away = json!({"kind": "redirect", "location": elsewhere});
+    vec![
+        (kind("throttle"), throttled, "limiting the rate", 3),
+        (late, throttled, "limiting the rate", 1),
+        (text(500, json!("broken")), unavailable, "is failing", 3),
+        (text(502, Value::Null), unavailable, "is failing", 3),
+        (kind("html"), unavailable, "is failing", 3),
+        (kind("reset"), unavailable, "cannot be reached", 3),
+        (kind("truncated"), unavailable, "", 3),
+        (large, unavailable, "too large", 3),
+        (page(200, "login"), unavailable, "cannot be understood", 1),
+        (page(403, "blocked"), unavailable, "not one of its own", 1),
+        (kind("empty"), unavailable, "cannot be understood", 1),
+        (kind("wrong_types"), unavailable, "cannot be understood", 1),
+        (away, unavailable, "redirect", 1),
+    ]
+}
+
+fn vault_faults() -> Vec<Case> {
     let unavailable = Reason::UpstreamUnavailable;
-    let text = |status: u16, body: Value| json!({"kind": "status", "status": status, "body": body});
+    let forbidden = Reason::VaultForbidden;
     let vault = |code: &str| json!({"kind": "vault_error", "code": code});
+    let slow_down = text(429, json!("slow down"));
     let challenge = json!({
         "kind": "challenge",
         "authorization": "https://login.evil.test/x",
         "resource": "https://evil.test",
     });
-    vec![
-        (
-            json!({"kind": "throttle"}),
-            Reason::UpstreamThrottled,
-            "limiting the rate",
-            3,
-        ),
-        (
-            json!({"kind": "throttle", "retry_after": 120}),
-            Reason::UpstreamThrottled,
-            "limiting the rate",
-            1,
-        ),
-        (
-            text(429, json!("slow down")),
-            Reason::UpstreamThrottled,
-            "limiting the rate",
-            3,
-        ),
-        (
-            text(500, json!("broken")),
-            unavailable,
-            "Key Vault is failing",
-            3,
-        ),
-        (
-            text(502, Value::Null),
-            unavailable,
-            "Key Vault is failing",
-            3,
-        ),
-        (
-            vault("InternalError"),
-            unavailable,
-            "Key Vault is failing",
-            3,
-        ),
-        (
-            vault("ServiceUnavailable"),
-            unavailable,
-            "Key Vault is failing",
-            3,
-        ),
-        (
-            json!({"kind": "akv10046", "count": 100}),
-            unavailable,
-            "Key Vault is failing",
-            3,
-        ),
-        (
-            json!({"kind": "reset"}),
-            unavailable,
-            "cannot be reached",
-            3,
-        ),
-        (json!({"kind": "truncated"}), unavailable, "Key Vault", 3),
-        (
-            json!({"kind": "oversized", "bytes": 1_000_000}),
-            unavailable,
-            "too large",
-            3,
-        ),
-        (
-            json!({"kind": "html"}),
-            unavailable,
-            "Key Vault is failing",
-            3,
-        ),
-        (
-            text(200, json!("<html>login here</html>")),
-            unavailable,
-            "cannot be understood",
-            1,
-        ),
-        (
-            text(403, json!("<html>blocked</html>")),
-            unavailable,
-            "not one of its own",
-            1,
-        ),
-        (
-            text(404, json!("<html>not here</html>")),
-            unavailable,
-            "not one of its own",
-            1,
-        ),
-        (
-            text(401, json!("who are you")),
-            unavailable,
-            "not one of its own",
-            1,
-        ),
-        (
-            json!({"kind": "empty"}),
-            unavailable,
-            "cannot be understood",
-            1,
-        ),
-        (
-            json!({"kind": "wrong_types"}),
-            unavailable,
-            "cannot be understood",
-            1,
-        ),
-        (
-            text(
-                200,
-                json!({"id": "https://demo.vault.azure.net/secrets/x/0123456789abcdef0123456789abcdef"}),
-            ),
-            unavailable,
-            "cannot be understood",
-            1,
-        ),
-        (
-            text(200, json!({"value": "x"})),
-            unavailable,
-            "cannot be understood",
-            1,
-        ),
-        (
-            json!({"kind": "redirect", "location": elsewhere}),
-            unavailable,
-            "redirect",
-            1,
-        ),
-        (vault("AKV10022"), Reason::VaultForbidden, "(AKV10022)", 1),
-        (vault("AKV10032"), Reason::VaultForbidden, "(AKV10032)", 1),
-        (
-            vault("ForbiddenByFirewall"),
-            Reason::VaultForbidden,
-            "(ForbiddenByFirewall)",
-            1,
-        ),
-        (
-            vault("ForbiddenByConnection"),
-            Reason::VaultForbidden,
-            "(ForbiddenByConnection)",
-            1,
-        ),
-        (
-            vault("ForbiddenByPolicy"),
-            Reason::VaultForbidden,
-            "(ForbiddenByPolicy)",
-            1,
-        ),
-        (
-            vault("SecretDisabled"),
-            Reason::SecretDisabled,
-            "is disabled in Key Vault",
-            1,
-        ),
-        (challenge, Reason::VaultForbidden, "(AKV10000)", 1),
-    ]
+    let missing = json!({"kind": "akv10046", "count": 100});
+    let id = "https://demo.vault.azure.net/secrets/x/0123456789abcdef0123456789abcdef";
+    let (no_value, no_id) = (json!({"id": id}), json!({"value": "x"}));
+    let (not_found, who) = (json!("<html>not here</html>"), json!("who are you"));
+    let mut cases = anybodys_faults();
+    cases.extend([
+        (slow_down, Reason::UpstreamThrottled, "limiting the rate", 3),
+        (vault("InternalError"), unavailable, "is failing", 3),
+        (vault("ServiceUnavailable"), unavailable, "is failing", 3),
+        (missing, unavailable, "is failing", 3),
+        (text(404, not_found), unavailable, "not one of its own", 1),
+        (text(401, who), unavailable, "not one of its own", 1),
+        (text(200, no_value), unavailable, "cannot be understood", 1),
+        (text(200, no_id), unavailable, "cannot be understood", 1),
+        (vault("AKV10022"), forbidden, "(AKV10022)", 1),
+        (vault("AKV10032"), forbidden, "(AKV10032)", 1),
+        (challenge, forbidden, "(AKV10000)", 1),
+    ]);
+    let by_name = [
+        ("ForbiddenByFirewall", "(ForbiddenByFirewall)"),
+        ("ForbiddenByConnection", "(ForbiddenByConnection)"),
+        ("ForbiddenByPolicy", "(ForbiddenByPolicy)"),
+    ];
+    cases.extend(by_name.map(|(code, says)| (vault(code), forbidden, says, 1)));
+    let disabled = "is disabled in Key Vault";
+    cases.push((vault("SecretDisabled"), Reason::SecretDisabled, disabled, 1));
+    cases
 }
 
 #[tokio::test]

@@ -4,108 +4,28 @@ use futures_util::{StreamExt as _, stream};
 use runner_secrets_proto::Reason;
 use serde_json::{Value, json};
 
-use super::{Case, STAGES, fails, told};
+use super::{Case, STAGES, anybodys_faults, fails, text, told};
 use crate::{
     call::{Ask, ask},
     stage::Stage,
 };
 
 fn entra_faults() -> Vec<Case> {
-    let unavailable = Reason::UpstreamUnavailable;
-    let text = |status: u16, body: Value| json!({"kind": "status", "status": status, "body": body});
+    let refused = Reason::ExchangeRefused;
     let error = |code: u32| json!({"kind": "token_error", "code": code});
-    let elsewhere = "https://demo.vault.azure.net/stolen";
-    vec![
-        (
-            json!({"kind": "throttle"}),
-            Reason::UpstreamThrottled,
-            "Microsoft Entra ID is limiting",
-            3,
-        ),
-        (
-            json!({"kind": "throttle", "retry_after": 90}),
-            Reason::UpstreamThrottled,
-            "limiting",
-            1,
-        ),
-        (
-            error(50196),
-            Reason::UpstreamThrottled,
-            "limiting the rate",
-            1,
-        ),
-        (
-            error(90033),
-            unavailable,
-            "Microsoft Entra ID is failing",
-            3,
-        ),
-        (text(500, json!("broken")), unavailable, "is failing", 3),
-        (json!({"kind": "html"}), unavailable, "is failing", 3),
-        (
-            json!({"kind": "reset"}),
-            unavailable,
-            "cannot be reached",
-            3,
-        ),
-        (
-            json!({"kind": "truncated"}),
-            unavailable,
-            "Microsoft Entra ID",
-            3,
-        ),
-        (
-            json!({"kind": "oversized", "bytes": 1_000_000}),
-            unavailable,
-            "too large",
-            3,
-        ),
-        (
-            json!({"kind": "empty"}),
-            unavailable,
-            "cannot be understood",
-            1,
-        ),
-        (
-            json!({"kind": "wrong_types"}),
-            unavailable,
-            "cannot be understood",
-            1,
-        ),
-        (
-            text(200, json!("<html>login here</html>")),
-            unavailable,
-            "cannot be understood",
-            1,
-        ),
-        (
-            text(200, json!({"token_type": "Bearer"})),
-            unavailable,
-            "cannot be understood",
-            1,
-        ),
-        (
-            text(403, json!("<html>blocked</html>")),
-            unavailable,
-            "not one of its own",
-            1,
-        ),
-        (
-            json!({"kind": "redirect", "location": elsewhere}),
-            unavailable,
-            "redirect",
-            1,
-        ),
-        (error(50166), Reason::ExchangeRefused, "(AADSTS50166)", 3),
-        (error(53003), Reason::ExchangeRefused, "(AADSTS53003)", 1),
-        (
-            error(7_000_112),
-            Reason::ExchangeRefused,
-            "(AADSTS7000112)",
-            1,
-        ),
-        (error(500_011), Reason::ExchangeRefused, "(AADSTS500011)", 1),
-    ]
+    let unavailable = Reason::UpstreamUnavailable;
+    let no_token = text(200, json!({"token_type": "Bearer"}));
+    let mut cases = anybodys_faults();
+    cases.extend([
+        (error(50196), Reason::UpstreamThrottled, "limiting", 1),
+        (error(90033), unavailable, "is failing", 3),
+        (no_token, unavailable, "cannot be understood", 1),
+        (error(50166), refused, "(AADSTS50166)", 3),
+        (error(53003), refused, "(AADSTS53003)", 1),
+        (error(7_000_112), refused, "(AADSTS7000112)", 1),
+        (error(500_011), refused, "(AADSTS500011)", 1),
+    ]);
+    cases
 }
 
 #[tokio::test]
