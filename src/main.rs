@@ -20,8 +20,8 @@ use tokio::{
     signal::unix::{SignalKind, signal},
 };
 
-/// The static program's libc has one that is slow and made for small programs; against that of glibc
-/// this one saves a sixth of the processor time, and gives memory back after a rush.
+/// Against glibc's it saves a sixth of the processor time, and gives memory back after a rush. The
+/// static program would have musl's, which is made to be small.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
