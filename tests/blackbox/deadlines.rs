@@ -84,12 +84,15 @@ async fn the_operators_deadline_ends_a_request_whatever_the_caller_allows() {
 
 #[tokio::test]
 async fn an_answer_that_drips_ends_at_the_deadline_as_well() {
-    let stage = Stage::with(|config| config.text("limits.request_timeout", "700ms")).await;
-    stage.fault(json!({"route": "secret", "kind": "drip", "delay_ms": 100}));
-    let request = ask(&stage.token()).file("A", "tls-cert");
-    let refusal = stage.caller().await.refused(request).await;
-    assert_eq!(refusal.reason, Reason::DeadlineExceeded, "{refusal:?}");
-    nobody_is_asked_any_more(&stage).await;
+    for route in ["token", "secret"] {
+        let stage = Stage::with(|config| config.text("limits.request_timeout", "700ms")).await;
+        stage.fault(json!({"route": route, "kind": "drip", "delay_ms": 100}));
+        let request = ask(&stage.token()).file("A", "tls-cert");
+        let refusal = stage.caller().await.refused(request).await;
+        assert_eq!(refusal.reason, Reason::DeadlineExceeded, "{refusal:?}");
+        nobody_is_asked_any_more(&stage).await;
+        assert!(stage.place.left().is_empty());
+    }
 }
 
 #[tokio::test]

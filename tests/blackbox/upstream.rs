@@ -179,13 +179,14 @@ fn anybodys_faults() -> Vec<Case> {
     let kind = |kind: &str| json!({"kind": kind});
     let page = |status, words| text(status, json!(format!("<html>{words}</html>")));
     let late = json!({"kind": "throttle", "retry_after": 120});
-    let large = json!({"kind": "oversized", "bytes": 1_000_000});
+    let large = json!({"kind": "oversized", "bytes": 10_000_000});
     let away = json!({"kind": "redirect", "location": elsewhere});
     vec![
         (kind("throttle"), throttled, "limiting the rate", 3),
         (late, throttled, "limiting the rate", 1),
         (text(500, json!("broken")), unavailable, "is failing", 3),
         (text(502, Value::Null), unavailable, "is failing", 3),
+        (text(503, Value::Null), unavailable, "is failing", 3),
         (kind("html"), unavailable, "is failing", 3),
         (kind("reset"), unavailable, "cannot be reached", 3),
         (kind("truncated"), unavailable, "", 3),
@@ -264,6 +265,20 @@ async fn every_failure_of_key_vault_has_its_reason_and_reaches_no_other_host() {
         assert!(known && !host.contains("elsewhere"), "{request:?}");
     }
     assert!(stage.place.left().is_empty());
+}
+
+/// What an answer is called says nothing of what it is: proxies rename, and a page that is none of the
+/// service's has no secret in it.
+#[tokio::test]
+async fn a_right_answer_of_a_wrong_content_type_is_read() {
+    for route in ["token", "secret"] {
+        let stage = Stage::new().await;
+        stage.fault(json!({"route": route, "kind": "wrong_content_type"}));
+        let request = ask(&stage.token()).value("A", "db-password");
+        let bytes = stage.caller().await.bytes(request).await;
+        assert_eq!(bytes["A"], b"correct horse battery staple");
+        assert_eq!(stage.counts(), (1, 1), "{route}");
+    }
 }
 
 #[tokio::test]
